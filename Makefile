@@ -1,0 +1,38 @@
+# hswish: `make demo` to see it work, `make test` to check it. Both make the environment first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check build clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: $(STAMP) ## train, measure and use two small models; writes demo-out/
+	$(BIN)/python -m demo
+
+test: $(STAMP) ## the default test suite
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: $(STAMP) ## every test, the slow ones too
+	$(BIN)/python -m pytest -n 2
+
+check: $(STAMP) ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+build: $(STAMP) ## wheel and sdist into dist/
+	$(BIN)/python -m build
+
+# torch comes first and exactly: any other range may bring a CUDA build of several gigabytes.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
+
+clean: ## remove everything that make made
+	rm -rf $(VENV) demo-out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

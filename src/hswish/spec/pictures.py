@@ -1,0 +1,155 @@
+"""Reading pictures and masks from untrusted files, the same way everywhere.
+
+Training, evaluation, prediction and calibration all decode through `read_picture`, so the
+same bytes give the same pixels on every path. Any mode that Pillow knows becomes 8-bit
+RGB, upright as its EXIF orientation says; what is not a picture, or is too large to be
+one, raises `PictureError` before its pixels are decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from hswish.spec.errors import PictureError
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+MASK_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})  # lossless only
+
+# Decoders that run other programs or read several files (EPS, FPX, ...) stay switched off.
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")
+
+MAX_PIXELS = 178_956_970
+"""Largest picture decoded, in pixels: where Pillow's own error threshold lies (0.5 GB as RGB)."""
+Image.MAX_IMAGE_PIXELS = None  # our own check runs first, on the header, and names the file
+warnings.filterwarnings("ignore", module=r"PIL\..*")  # broken EXIF and the like: not the user's concern
+
+Source = str | Path | bytes | BinaryIO
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether the file name ends like a picture's."""
+    return Path(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def read_picture(source: Source, name: str | None = None) -> Image.Image:
+    """Decode a picture to 8-bit RGB, EXIF rotation applied.
+
+    Grey, palette, CMYK and 16-bit pictures are converted; transparency is dropped, as the
+    field's loaders do. Of an animation the first frame is taken.
+
+    Args:
+        source: path, encoded bytes or binary file.
+        name: what to call it in an error; the path by default.
+
+    Raises:
+        PictureError: empty, truncated, too large, or no picture at all.
+    """
+    name = name or _name_of(source)
+    with _open(source, name) as image:
+        try:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            return _to_rgb(upright)
+        except Exception as error:  # a decoder may raise anything on a hostile file
+            raise PictureError(name, _explain(error)) from error
+
+
+def read_mask(source: Source, name: str | None = None) -> NDArray[np.uint8]:
+    """Decode a mask to class indices, (H, W) uint8; 255 means not labelled.
+
+    Raises:
+        PictureError: unreadable, or not one byte a pixel.
+    """
+    name = name or _name_of(source)
+    with _open(source, name) as image:
+        try:
+            image.load()
+            mode = image.mode
+            pixels = np.asarray(image)
+        except Exception as error:
+            raise PictureError(name, _explain(error)) from error
+    if mode in ("L", "P", "1"):  # a palette's indices are the classes, its colours are for show
+        return pixels.astype(np.uint8)
+    if mode.startswith("I") and pixels.size and 0 <= pixels.min() and pixels.max() <= 255:
+        return pixels.astype(np.uint8)
+    raise PictureError(name, f"a mask holds one class index a pixel, this is a {mode} picture; save it as 8-bit grey")
+
+
+def read_size(source: Source, name: str | None = None) -> tuple[int, int]:
+    """Upright (height, width) in pixels from the header alone.
+
+    Raises:
+        PictureError: the header is not a picture's.
+    """
+    name = name or _name_of(source)
+    with _open(source, name) as image:
+        width, height = image.size
+        try:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientation, quarter turns
+        except Exception:
+            turned = False
+    return (width, height) if turned else (height, width)
+
+
+def _open(source: Source, name: str) -> Image.Image:
+    if isinstance(source, bytes):
+        if not source:
+            raise PictureError(name, "the file is empty")
+        source = io.BytesIO(source)
+    try:
+        if isinstance(source, (str, Path)) and Path(source).stat().st_size == 0:
+            raise PictureError(name, "the file is empty")
+        image = Image.open(source, formats=_FORMATS)
+    except PictureError:
+        raise
+    except Exception as error:
+        raise PictureError(name, _explain(error)) from error
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        image.close()
+        raise PictureError(name, f"{width}x{height} pixels is more than the {MAX_PIXELS:,} allowed; scale it down")
+    if width == 0 or height == 0:
+        image.close()
+        raise PictureError(name, "the picture has no pixels")
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image.copy() if image.readonly else image
+    if image.mode.startswith("I"):  # 16 bits a pixel, held in 16 or 32
+        values = np.asarray(image).astype(np.int64)
+        image = Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8))
+    elif image.mode == "F":
+        values = np.nan_to_num(np.asarray(image))
+        scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
+        image = Image.fromarray((values * scale).clip(0, 255).astype(np.uint8))
+    elif image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _name_of(source: Source) -> str:
+    if isinstance(source, (str, Path)):
+        return str(source)
+    return str(getattr(source, "name", "picture"))
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, IsADirectoryError):
+        return "is a folder, not a picture"
+    if isinstance(error, PermissionError):
+        return "not readable; check its permissions"
+    if "cannot identify" in str(error):
+        return "not a picture that can be read (JPEG, PNG, WebP, BMP, TIFF, GIF)"
+    text = " ".join(str(error).split())[:100]
+    return f"damaged or truncated picture ({text or type(error).__name__})"
