@@ -387,10 +387,7 @@ def _resolve_backbone(table: Table, opts: Options) -> Backbone:
             )
         )
         table_in, in_channels = row.out, out_channels
-    if opts.width_rule == "tensorflow":
-        last = make_divisible(table.last * width)
-    else:
-        last = 6 * in_channels
+    last = make_divisible(table.last * width) if opts.width_rule == "tensorflow" else 6 * in_channels
     return Backbone(
         in_channels=opts.in_channels, stem_channels=stem, blocks=tuple(blocks), last_channels=last, act=table.act
     )

@@ -42,7 +42,7 @@ class SaveError(HswishError):
     """A file that could not be written; what stood there before is intact."""
 
 
-class MissingPackage(HswishError):
+class MissingPackageError(HswishError):
     """An optional package that this step needs; the message names the extra to install."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:

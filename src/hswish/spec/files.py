@@ -46,7 +46,7 @@ def write_aside(path: str | Path) -> Iterator[Path]:
         with open(aside, "rb+") as file:
             os.fsync(file.fileno())
         aside.chmod(0o666 & ~_umask())
-        os.replace(aside, path)
+        aside.replace(path)
     except OSError as error:
         raise SaveError(f"cannot save {path}: {explain_os_error(error)}") from error
     finally:

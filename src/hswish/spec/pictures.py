@@ -77,7 +77,7 @@ def read_mask(source: Source, name: str | None = None) -> NDArray[np.uint8]:
             raise PictureError(name, _explain(error)) from error
     if mode in ("L", "P", "1"):  # a palette's indices are the classes, its colours are for show
         return pixels.astype(np.uint8)
-    if mode.startswith("I") and pixels.size and 0 <= pixels.min() and pixels.max() <= 255:
+    if mode.startswith("I") and pixels.size and pixels.min() >= 0 and pixels.max() <= 255:
         return pixels.astype(np.uint8)
     raise PictureError(name, f"a mask holds one class index a pixel, this is a {mode} picture; save it as 8-bit grey")
 

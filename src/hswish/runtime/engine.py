@@ -1,0 +1,64 @@
+"""What an engine is: something that runs one model file, whatever made it run.
+
+An engine is found by entry point (group `hswish.engines` in `pyproject.toml`), so this
+floor needs to know neither torch nor any exporter, and another package can add its own.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hswish.spec.artifact import Description
+from hswish.spec.errors import MissingPackageError, ModelFileError, unknown_name
+
+_GROUP = "hswish.engines"
+
+
+class Engine(Protocol):
+    """Runs one model."""
+
+    suffixes: tuple[str, ...]
+    """endings of the files it opens, such as `.safetensors`"""
+    description: Description
+
+    @classmethod
+    def open(cls, path: Path, threads: int | None = None) -> Engine:
+        """Open a model file.
+
+        Raises:
+            ModelFileError: the file is no model this engine can run.
+        """
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits of a normalised batch (N, C, H, W): (N, K), or (N, K, H, W) for masks."""
+
+
+def open_engine(path: str | Path, engine: str | None = None, threads: int | None = None) -> Engine:
+    """Open `path` with the engine asked for, or the first one that knows its ending.
+
+    Raises:
+        ModelFileError: no such file, or no engine for it.
+        MissingPackageError: the engine's package is not installed.
+        OptionError: no engine of that name.
+    """
+    path = Path(path)
+    found = {entry.name: entry for entry in entry_points(group=_GROUP)}
+    if engine is not None and engine not in found:
+        raise unknown_name("engine", engine, found)
+    if not path.exists():
+        raise ModelFileError(f"{path}: no such model file")
+    if path.is_dir():
+        raise ModelFileError(f"{path}: is a folder; name the model file in it")
+    for name in [engine] if engine else sorted(found):
+        try:
+            kind: type[Engine] = found[name].load()
+        except ModuleNotFoundError as error:
+            raise MissingPackageError(str(error.name), "train", f"opening {path}") from error
+        if engine is not None or path.suffix in kind.suffixes or not path.suffix:
+            return kind.open(path, threads)
+    raise ModelFileError(f"{path}: no engine here opens {path.suffix} files; a .safetensors model is expected")
