@@ -17,6 +17,8 @@ from hswish.spec.artifact import Description
 from hswish.spec.errors import MissingPackageError, ModelFileError, unknown_name
 
 _GROUP = "hswish.engines"
+_EXTRAS = {"torch": "train"}
+"""The extra that installs an engine's package, where it is not named after the engine."""
 
 
 class Engine(Protocol):
@@ -54,11 +56,20 @@ def open_engine(path: str | Path, engine: str | None = None, threads: int | None
         raise ModelFileError(f"{path}: no such model file")
     if path.is_dir():
         raise ModelFileError(f"{path}: is a folder; name the model file in it")
+    missing: MissingPackageError | None = None
     for name in [engine] if engine else sorted(found):
         try:
             kind: type[Engine] = found[name].load()
         except ModuleNotFoundError as error:
-            raise MissingPackageError(str(error.name), "train", f"opening {path}") from error
-        if engine is not None or path.suffix in kind.suffixes or not path.suffix:
+            if str(error.name).startswith("hswish"):  # a slip of ours, not a package to install
+                raise
+            package = MissingPackageError(str(error.name), _EXTRAS.get(name, name), f"opening {path}")
+            if engine is not None:
+                raise package from error
+            missing = missing or package  # another engine may still know the ending
+            continue
+        if engine is not None or path.suffix.lower() in kind.suffixes or not path.suffix:
             return kind.open(path, threads)
+    if missing is not None:
+        raise missing
     raise ModelFileError(f"{path}: no engine here opens {path.suffix} files; a .safetensors model is expected")

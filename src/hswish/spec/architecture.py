@@ -116,6 +116,8 @@ MODEL_NAMES: tuple[str, ...] = (*TABLES, *(LRASPP_PREFIX + name for name in TABL
 # Options a user may set
 # --------------------------------------------------------------------------------------
 
+_MAX_CHANNELS = 65536  # a description comes from an untrusted file: no layer of a billion channels
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -152,15 +154,14 @@ class Options:
         _check(_is_int(self.num_classes) and self.num_classes >= 1, "num_classes must be 1 or more")
         _check(_is_number(self.width_mult) and 0 < self.width_mult <= 16, "width_mult: above 0, at most 16")
         _check(_is_number(self.dropout) and 0 <= self.dropout < 1, "dropout must be in [0, 1)")
-        _check(self.output_stride in (8, 16, 32), "output_stride must be 8, 16 or 32")
-        _check(_is_int(self.in_channels) and self.in_channels >= 1, "in_channels must be 1 or more")
-        _check(
-            self.head_channels is None or (_is_int(self.head_channels) and self.head_channels >= 1),
-            "head_channels must be 1 or more",
-        )
+        _check(_is_int(self.output_stride) and self.output_stride in (8, 16, 32), "output_stride must be 8, 16 or 32")
+        for name in ("in_channels", "head_channels"):
+            value = getattr(self, name)
+            good = _is_int(value) and 1 <= value <= _MAX_CHANNELS
+            _check(good or (value is None and name == "head_channels"), f"{name} must be 1 to {_MAX_CHANNELS}")
         _check(self.width_rule in ("tensorflow", "torchvision"), "width_rule: tensorflow or torchvision")
         _check(isinstance(self.reduced_tail, bool), "reduced_tail must be true or false")
-        _check(_is_number(self.bn_eps) and self.bn_eps > 0, "bn_eps must be above 0")
+        _check(_is_number(self.bn_eps) and 0 < self.bn_eps <= 1, "bn_eps: above 0, at most 1")
         _check(_is_number(self.bn_momentum) and 0 < self.bn_momentum <= 1, "bn_momentum: above 0, at most 1")
 
 
@@ -203,8 +204,11 @@ def make_options(name: str, **options: Any) -> Options:
     for key in options:
         if key not in known:
             raise unknown_name("option", key, known)
-    defaults = SEGMENTATION_DEFAULTS if task_of(name) == "segmentation" else {}
-    return Options(**{**defaults, **options})
+    if task_of(name) == "classification":
+        return Options(**options)
+    made = Options(**{**SEGMENTATION_DEFAULTS, **options})
+    _check(made.num_classes <= 255, "num_classes of a mask: at most 255, one byte a pixel and 255 for not labelled")
+    return made
 
 
 # --------------------------------------------------------------------------------------

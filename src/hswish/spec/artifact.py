@@ -8,6 +8,7 @@ Reading it executes no code and needs no torch.
 from __future__ import annotations
 
 import json
+import stat
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +73,7 @@ class Description:
         if not isinstance(document, dict):
             raise ModelFileError(f"{name}: its hswish description is not a JSON object")
         version = document.get("version")
-        if not isinstance(version, int) or version < 1:
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise ModelFileError(f"{name}: its hswish description has no version number")
         if version > VERSION:
             raise ModelFileError(
@@ -99,13 +100,20 @@ class Description:
             raise ValueError(f"{len(classes)} class names for {architecture.options.num_classes} outputs")
         if document["task"] != architecture.task:
             raise ValueError(f"task {document['task']!r} does not fit the model {model}")
+        preprocess = Preprocess.from_dict(document["preprocess"])
+        made, taken = preprocess.channel_count, architecture.options.in_channels
+        if taken in (1, 3) and made != taken:  # other counts have no channel order here: fed by the user's own code
+            raise ValueError(f"preprocess makes {made} channels for a model of {taken}")
+        for key in ("metrics", "provenance"):
+            if not isinstance(document[key], dict):
+                raise ValueError(f"{key} must be an object")
         return cls(
             model=model,
             options=options,
             classes=tuple(classes),
-            preprocess=Preprocess.from_dict(document["preprocess"]),
-            metrics=dict(document["metrics"]),
-            provenance=dict(document["provenance"]),
+            preprocess=preprocess,
+            metrics=document["metrics"],
+            provenance=document["provenance"],
         )
 
 
@@ -133,7 +141,10 @@ def read_header(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        size = status.st_size
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise ModelFileError(f"{path}: not a regular file")  # opening a pipe would wait for ever
         with open(path, "rb") as file:
             start = file.read(8)
             if len(start) < 8:
@@ -144,9 +155,10 @@ def read_header(path: str | Path) -> dict[str, Any]:
             header = json.loads(file.read(length))
         if not isinstance(header, dict):
             raise ModelFileError(_not_ours(path, start))
-        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
         if not isinstance(header.get("__metadata__", {}), dict):
             raise ModelFileError(_not_ours(path, start))
+        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+        end = max(ends, default=0)
     except HswishError:
         raise
     except FileNotFoundError as error:
@@ -157,13 +169,14 @@ def read_header(path: str | Path) -> dict[str, Any]:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise ModelFileError(_not_ours(path, b"")) from error
-    if 8 + length + max(ends, default=0) != size:
+    if end != size - 8 - length:
         raise ModelFileError(f"{path}: truncated or damaged; make or fetch the model file again")
     return header
 
 
 def _not_ours(path: Path, start: bytes) -> str:
-    if start.startswith((b"PK\x03\x04", b"\x80")):
+    # A header's length has zeros in its upper bytes, so one that begins with 0x80 is no pickle.
+    if start.startswith(b"PK\x03\x04") or (start.startswith(b"\x80") and any(start[4:])):
         return (
             f"{path}: a pickled PyTorch checkpoint, which could run code when opened; "
             "hswish opens .safetensors files only"

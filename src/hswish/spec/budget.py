@@ -43,14 +43,14 @@ def count_multiply_adds(arch: Architecture, height: int, width: int) -> int:
 def _walk(arch: Architecture, height: int, width: int) -> Iterator[LayerCost]:
     net = arch.backbone
     h, w = _ceil_div(height, 2), _ceil_div(width, 2)
-    yield _conv("stem", "conv 3x3", net.in_channels, net.stem_channels, 3, h, w)
+    yield _conv("backbone.stem", "conv 3x3", net.in_channels, net.stem_channels, 3, h, w)
     low_size = (h, w)
     for index, block in enumerate(net.blocks):
-        yield from _block(f"blocks.{index}", block, h, w)
+        yield from _block(f"backbone.blocks.{index}", block, h, w)
         h, w = _ceil_div(h, block.stride), _ceil_div(w, block.stride)
         if isinstance(arch.head, LRASPPHead) and index == arch.head.low_block:
             low_size = (h, w)
-    yield _conv("last", "conv 1x1", net.blocks[-1].out_channels, net.last_channels, 1, h, w)
+    yield _conv("backbone.last", "conv 1x1", net.blocks[-1].out_channels, net.last_channels, 1, h, w)
     if isinstance(arch.head, ClassifierHead):
         yield from _classifier(arch.head)
     else:

@@ -47,6 +47,10 @@ class MissingPackageError(HswishError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package {package}: pip install 'hswish[{extra}]'")
+        self.package, self.extra, self.purpose = package, extra, purpose
+
+    def __reduce__(self) -> tuple[type[MissingPackageError], tuple[str, str, str]]:
+        return type(self), (self.package, self.extra, self.purpose)
 
 
 def unknown_name(kind: str, name: object, options: Iterable[str]) -> OptionError:

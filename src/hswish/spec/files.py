@@ -6,7 +6,7 @@ import contextlib
 import errno
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,10 @@ def write_aside(path: str | Path) -> Iterator[Path]:
     aside: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        aside = Path(name)
+        aside = _create_beside(path)
         yield aside
         with open(aside, "rb+") as file:
             os.fsync(file.fileno())
-        aside.chmod(0o666 & ~_umask())
         aside.replace(path)
     except OSError as error:
         raise SaveError(f"cannot save {path}: {explain_os_error(error)}") from error
@@ -78,7 +75,12 @@ def append_line(path: str | Path, line: str) -> None:
         raise SaveError(f"cannot write {path}: {explain_os_error(error)}") from error
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _create_beside(path: Path) -> Path:
+    """A new empty file in the folder of `path`, with the permissions that the user's umask gives.
+
+    `tempfile` would make it private, and the umask can only be asked for by changing it,
+    for every thread at once.
+    """
+    aside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")  # names end at 255 bytes
+    os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return aside

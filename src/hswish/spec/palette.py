@@ -26,7 +26,8 @@ def palette(classes: Sequence[str] = ()) -> NDArray[np.uint8]:
         saturation = (0.85, 0.95, 0.55)[(index // 3) % 3]
         rgb = colorsys.hsv_to_rgb((0.58 + index * _GOLDEN) % 1.0, saturation, lightness)
         colours[index] = [round(255 * value) for value in rgb]
-    colours[: len(classes)][is_background(classes)] = 0
+    named = classes[:IGNORE_INDEX]
+    colours[: len(named)][is_background(named)] = 0
     return colours
 
 

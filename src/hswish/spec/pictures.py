@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from hswish.spec.errors import PictureError
 
@@ -23,11 +23,21 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", 
 MASK_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})  # lossless only
 
 # Decoders that run other programs or read several files (EPS, FPX, ...) stay switched off.
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")
+# MPO (two JPEGs in one file, as phones write) is opened by the JPEG decoder; named here it is a KeyError.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")
 
 MAX_PIXELS = 178_956_970
-"""Largest picture decoded, in pixels: where Pillow's own error threshold lies (0.5 GB as RGB)."""
-Image.MAX_IMAGE_PIXELS = None  # our own check runs first, on the header, and names the file
+"""Largest picture decoded, in pixels: Pillow's own error threshold (0.5 GB as RGB), which stays in force."""
+_ORIENTATION = 0x0112  # EXIF and TIFF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 warnings.filterwarnings("ignore", module=r"PIL\..*")  # broken EXIF and the like: not the user's concern
 
 Source = str | Path | bytes | BinaryIO
@@ -55,14 +65,13 @@ def read_picture(source: Source, name: str | None = None) -> Image.Image:
     with _open(source, name) as image:
         try:
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            return _to_rgb(upright)
+            return _to_rgb(_upright(image))
         except Exception as error:  # a decoder may raise anything on a hostile file
             raise PictureError(name, _explain(error)) from error
 
 
 def read_mask(source: Source, name: str | None = None) -> NDArray[np.uint8]:
-    """Decode a mask to class indices, (H, W) uint8; 255 means not labelled.
+    """Decode a mask to class indices, (H, W) uint8, upright; 255 means not labelled.
 
     Raises:
         PictureError: unreadable, or not one byte a pixel.
@@ -72,7 +81,7 @@ def read_mask(source: Source, name: str | None = None) -> NDArray[np.uint8]:
         try:
             image.load()
             mode = image.mode
-            pixels = np.asarray(image)
+            pixels = np.asarray(_upright(image))
         except Exception as error:
             raise PictureError(name, _explain(error)) from error
     if mode in ("L", "P", "1"):  # a palette's indices are the classes, its colours are for show
@@ -83,7 +92,7 @@ def read_mask(source: Source, name: str | None = None) -> NDArray[np.uint8]:
 
 
 def read_size(source: Source, name: str | None = None) -> tuple[int, int]:
-    """Upright (height, width) in pixels from the header alone.
+    """Upright (height, width) in pixels, from the header (of a PNG the rest is read for its EXIF).
 
     Raises:
         PictureError: the header is not a picture's.
@@ -91,10 +100,9 @@ def read_size(source: Source, name: str | None = None) -> tuple[int, int]:
     name = name or _name_of(source)
     with _open(source, name) as image:
         width, height = image.size
-        try:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientation, quarter turns
-        except Exception:
-            turned = False
+        # Pillow states a TIFF's size as it is once turned upright by the TIFF's own tag.
+        already = _ORIENTATION in getattr(image, "tag_v2", ())
+        turned = not already and _orientation(image) in (5, 6, 7, 8)  # quarter turns
     return (width, height) if turned else (height, width)
 
 
@@ -114,16 +122,28 @@ def _open(source: Source, name: str) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         image.close()
-        raise PictureError(name, f"{width}x{height} pixels is more than the {MAX_PIXELS:,} allowed; scale it down")
+        raise PictureError(name, f"more pixels than the {MAX_PIXELS:,} allowed; scale it down")
     if width == 0 or height == 0:
         image.close()
         raise PictureError(name, "the picture has no pixels")
     return image
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    method = _TURNS.get(_orientation(image))
+    return image if method is None else image.transpose(method)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8; 1 where the EXIF block is absent or damaged, for the pixels are good."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # the parser may raise anything on a hostile block
+        return 1
+    return value if isinstance(value, int) else 1
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image.copy() if image.readonly else image
     if image.mode.startswith("I"):  # 16 bits a pixel, held in 16 or 32
         values = np.asarray(image).astype(np.int64)
         image = Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8))
@@ -133,7 +153,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray((values * scale).clip(0, 255).astype(np.uint8))
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    rgb = image.convert("RGB")  # a copy even of RGB: the source's file and buffers are let go
+    rgb.info.clear()  # an orientation left here would turn the picture a second time
+    return rgb
 
 
 def _name_of(source: Source) -> str:
@@ -149,6 +171,8 @@ def _explain(error: Exception) -> str:
         return "is a folder, not a picture"
     if isinstance(error, PermissionError):
         return "not readable; check its permissions"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more pixels than the {MAX_PIXELS:,} allowed; scale it down"
     if "cannot identify" in str(error):
         return "not a picture that can be read (JPEG, PNG, WebP, BMP, TIFF, GIF)"
     text = " ".join(str(error).split())[:100]

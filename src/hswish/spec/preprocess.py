@@ -6,6 +6,8 @@ it. The line that matters is `normalise`: `(pixel / 255 - mean) / std`, channels
 
 from __future__ import annotations
 
+import contextlib
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -23,7 +25,7 @@ _INTERPOLATION = {
 }
 _CHANNELS = {"RGB": 3, "BGR": 3, "L": 1}
 _MAX_ASPECT = 8
-"""Longer over shorter side beyond which a picture is treated specially, to bound memory."""
+"""How many times longer than needed a picture may be before it is treated specially, to bound memory."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -45,7 +47,7 @@ class Preprocess:
     """crop: shorter side to size / crop_fraction, then the centre; shorter: shorter side to
     the smaller of height and width, shape kept; stretch: to height x width"""
     crop_fraction: float = 1.0
-    """part of the scaled shorter side that `crop` keeps, in (0, 1]"""
+    """part of the scaled shorter side that `crop` keeps, 0.05 to 1"""
     interpolation: str = "bilinear"
     """nearest, bilinear or bicubic, antialiased"""
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -58,21 +60,28 @@ class Preprocess:
     def __post_init__(self) -> None:
         for name in ("height", "width"):
             value = getattr(self, name)
-            if not isinstance(value, int) or not 1 <= value <= 16384:
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 16384:
                 raise OptionError(f"preprocess {name} must be 1 to 16384 pixels, not {value!r}")
         if self.resize not in ("crop", "shorter", "stretch"):
             raise unknown_name("resize rule", self.resize, ("crop", "shorter", "stretch"))
-        if self.interpolation not in _INTERPOLATION:
+        if self.interpolation not in tuple(_INTERPOLATION):
             raise unknown_name("interpolation", self.interpolation, _INTERPOLATION)
-        if self.channels not in _CHANNELS:
+        if self.channels not in tuple(_CHANNELS):
             raise unknown_name("channel order", self.channels, _CHANNELS)
-        if not 0 < self.crop_fraction <= 1:
-            raise OptionError(f"crop_fraction must be in (0, 1], not {self.crop_fraction!r}")
-        count = _CHANNELS[self.channels]
+        if not isinstance(self.crop_fraction, (int, float)) or not 0.05 <= self.crop_fraction <= 1:
+            raise OptionError(f"crop_fraction must be 0.05 to 1, not {self.crop_fraction!r}")
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _finite(name, getattr(self, name)))
+        count = self.channel_count
         if len(self.mean) != count or len(self.std) != count:
             raise OptionError(f"mean and std need {count} values for {self.channels}")
         if not all(value > 0 for value in self.std):
             raise OptionError("std must be above 0")
+
+    @property
+    def channel_count(self) -> int:
+        """Channels of the input that is made."""
+        return _CHANNELS[self.channels]
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """RGB picture to (C, H, W) float32."""
@@ -107,10 +116,10 @@ class Preprocess:
 
     def _centre_crop(self, image: Image.Image) -> Image.Image:
         """Scale so that the crop fills `crop_fraction` of it, then cut out the centre."""
-        image = _trim(image)
         scaled_height = round(self.height / self.crop_fraction)
         scaled_width = round(self.width / self.crop_fraction)
         scale = max(scaled_height / image.height, scaled_width / image.width)
+        image = _trim(image, scaled_height / scale, scaled_width / scale)
         height = max(self.height, int(image.height * scale + 1e-6))
         width = max(self.width, int(image.width * scale + 1e-6))
         image = self._scale(image, height, width)
@@ -132,26 +141,33 @@ class Preprocess:
         Raises:
             OptionError: an unknown or missing key, or a value out of range.
         """
+        if not isinstance(values, dict):
+            raise OptionError(f"preprocess must be a table of named values, not {type(values).__name__}")
         known = [field.name for field in fields(cls)]
         for key in values:
             if key not in known:
                 raise unknown_name("preprocess key", key, known)
-        values = dict(values)
-        try:
-            for key in ("mean", "std"):
-                if key in values:
-                    values[key] = tuple(float(value) for value in values[key])
-            return cls(**values)
-        except (TypeError, ValueError) as error:
-            raise OptionError(f"preprocess: {error}") from error
+        for key in ("height", "width"):
+            if key not in values:
+                raise OptionError(f"preprocess lacks the key {key}")
+        return cls(**values)
 
 
-def _trim(image: Image.Image) -> Image.Image:
-    """Cut the ends off a very long picture; the centre crop would not show them anyway."""
-    width, height = image.size
-    longest = _MAX_ASPECT * min(width, height)
-    if max(width, height) <= longest:
+def _trim(image: Image.Image, height: float, width: float) -> Image.Image:
+    """Cut far ends off a picture of which only the centre, (height, width) pixels, will be shown."""
+    keep_height = min(image.height, math.ceil(height * _MAX_ASPECT))
+    keep_width = min(image.width, math.ceil(width * _MAX_ASPECT))
+    if (keep_width, keep_height) == image.size:
         return image
-    keep_width, keep_height = min(width, longest), min(height, longest)
-    left, top = (width - keep_width) // 2, (height - keep_height) // 2
+    left, top = (image.width - keep_width) // 2, (image.height - keep_height) // 2
     return image.crop((left, top, left + keep_width, top + keep_height))
+
+
+def _finite(name: str, values: Any) -> tuple[float, ...]:
+    """A list of numbers as floats."""
+    if isinstance(values, (list, tuple)) and all(isinstance(value, (int, float)) for value in values):
+        with contextlib.suppress(OverflowError):  # an integer of 400 digits
+            numbers = tuple(float(value) for value in values)
+            if all(math.isfinite(number) for number in numbers):
+                return numbers
+    raise OptionError(f"{name} must be a list of finite numbers")

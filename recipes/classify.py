@@ -1,0 +1,17 @@
+"""Classification of any folder of pictures, from scratch or from --weights: the default.
+
+Command:   hswish train DATA --model mobilenet_v3_large
+Source:    AdamW with cosine decay, label smoothing and averaged weights are the common
+           ground of recent recipes for small networks (torchvision's "new recipe", timm's).
+"""
+
+from hswish.data.augment import Augment
+from hswish.train.recipe import Recipe
+
+RECIPE = Recipe(
+    epochs=60,
+    batch_size=64,
+    lr=2e-3,
+    weight_decay=0.02,
+    augment=Augment(scale=(0.35, 1.0), mirror=0.5, brightness=0.3, contrast=0.3, saturation=0.3, erase=0.1),
+)

@@ -1,0 +1,20 @@
+"""Scenes composed of handwritten digits over clutter, with exact masks: the demo's segmenter.
+
+Command:   hswish train digit-scenes --model lraspp_mobilenet_v3_small
+Hardware:  2 CPU cores, about 2.5 minutes
+Expected:  test mIoU 0.80
+"""
+
+from hswish.data.augment import Augment
+from hswish.train.recipe import Recipe
+
+RECIPE = Recipe(
+    epochs=25,
+    batch_size=16,
+    lr=4e-3,
+    weight_decay=0.01,
+    label_smoothing=0.0,
+    class_weights="inverse_log",
+    ema_decay=0.99,
+    augment=Augment(scale=(0.8, 1.25), mirror=0.0, rotate=8.0, brightness=0.2, contrast=0.2),
+)

@@ -1,0 +1,19 @@
+"""Segmentation of any folder of pictures and masks: the default.
+
+Command:   hswish train DATA --model lraspp_mobilenet_v3_small
+Source:    scale jitter 0.5 to 2 and mirror as in the DeepLab line of work; rare classes
+           weigh more by the inverse logarithm of their frequency (ENet, arXiv 1606.02147).
+"""
+
+from hswish.data.augment import Augment
+from hswish.train.recipe import Recipe
+
+RECIPE = Recipe(
+    epochs=120,
+    batch_size=8,
+    lr=2e-3,
+    weight_decay=0.01,
+    label_smoothing=0.0,
+    class_weights="inverse_log",
+    augment=Augment(scale=(0.5, 2.0), mirror=0.5, brightness=0.3, contrast=0.3, saturation=0.3),
+)

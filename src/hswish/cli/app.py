@@ -1,0 +1,51 @@
+"""The list of commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hswish.cli.eval import eval_command
+from hswish.cli.info import info_command
+from hswish.cli.models import models_command
+from hswish.cli.predict import predict_command
+from hswish.cli.train import train_command
+
+app = typer.Typer(
+    name="hswish",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help=(
+        "MobileNetV3 and Lite R-ASPP: from a folder of pictures to a measured, predicting model.\n\n"
+        "[bold]Start here[/bold]\n\n"
+        "  hswish train digits --model mobilenet_v3_small --epochs 5 --out runs/digits\n\n"
+        "  hswish eval runs/digits/best.safetensors digits --split test\n\n"
+        "  hswish predict runs/digits/best.safetensors pictures/"
+    ),
+)
+
+app.command("train")(train_command)
+app.command("eval")(eval_command)
+app.command("predict")(predict_command)
+app.command("info")(info_command)
+app.command("models")(models_command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from hswish import __version__
+
+        typer.echo(f"hswish {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the command."""

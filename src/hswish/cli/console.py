@@ -1,0 +1,121 @@
+"""What goes to the terminal: results on standard output, everything else on standard error.
+
+Colours and moving bars appear only on terminals (and never with NO_COLOR); elsewhere
+progress is plain lines.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+_PLAIN_WIDTH = 160
+"""Columns of a table that goes to a file or a pipe."""
+
+
+def stdout() -> Console:
+    """Console for results."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
+    return Console(highlight=False, soft_wrap=True, width=width)
+
+
+def stderr() -> Console:
+    """Console for progress and messages."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_error(message: str) -> None:
+    """`error: message` on standard error, in one line."""
+    from rich.markup import escape
+
+    stderr().print(f"[bold red]error:[/] {escape(message)}")
+
+
+def print_warning(message: str) -> None:
+    """`warning: message` on standard error, in one line."""
+    from rich.markup import escape
+
+    stderr().print(f"[yellow]warning:[/] {escape(message)}")
+
+
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, indent=indent) + "\n")
+    sys.stdout.flush()
+
+
+def print_note(message: str) -> None:
+    """A plain line on standard error."""
+    from rich.markup import escape
+
+    stderr().print(escape(message))
+
+
+def progress_bar(unit: str, *extra: str) -> Progress:
+    """A bar with count, throughput and time left; `extra` names further fields to show."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    shown = [TextColumn("{task.fields[" + name + "]}") for name in extra]
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        *shown,
+        TextColumn("{task.fields[rate]} " + unit + "/s"),
+        TimeRemainingColumn(),
+        console=stderr(),
+        transient=True,
+    )
+
+
+class Throughput:
+    """Things a second since it was made."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._count = 0
+
+    def add(self, count: int) -> str:
+        """Count `count` more and return the rate as text."""
+        self._count += count
+        return f"{self._count / max(time.monotonic() - self._began, 1e-6):.1f}"
+
+
+@contextmanager
+def counting(description: str, unit: str) -> Iterator[Any]:
+    """Yields `update(done, total)`, drawn as a bar on a terminal, as a line every 10 s elsewhere."""
+    if sys.stderr.isatty():
+        with progress_bar(unit) as bar:
+            task = bar.add_task(description, total=None, rate="")
+            rate, last = Throughput(), 0
+
+            def draw(done: int, total: int | None) -> None:
+                nonlocal last
+                bar.update(task, completed=done, total=total, rate=rate.add(done - last))
+                last = done
+
+            yield draw
+        return
+    rate, said, last = Throughput(), time.monotonic(), 0
+
+    def say(done: int, total: int | None) -> None:
+        nonlocal said, last
+        speed = rate.add(done - last)
+        last = done
+        if time.monotonic() - said > 10:
+            said = time.monotonic()
+            print_note(f"{description}: {done}{f' of {total}' if total else ''} {unit}, {speed} {unit}/s")
+
+    yield say

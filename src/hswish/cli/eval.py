@@ -1,0 +1,86 @@
+"""`hswish eval`: measures a model on a split of a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hswish.cli.console import counting, print_json, print_note, print_warning, stdout
+
+if TYPE_CHECKING:
+    from hswish.evaluate import Evaluation
+
+
+def eval_command(
+    model: Annotated[str, typer.Argument(help="Model file.", show_default=False)],
+    data: Annotated[str, typer.Argument(help="Folder, .zip or built-in data set.", show_default=False)],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
+    limit: Annotated[int | None, typer.Option(min=1, help="Measure so many pictures, evenly spaced.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Loader processes.")] = None,
+    engine: Annotated[str | None, typer.Option(help="What runs the model; the best one here by default.")] = None,
+    confusion: Annotated[
+        Path | None, typer.Option(help="Write the confusion matrix as a PNG.", show_default=False)
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object; figures are fractions.")] = False,
+) -> None:
+    """Measure a model: top-1 and top-5, or mIoU and pixel accuracy, per class.
+
+    [bold]Examples[/bold]
+
+      hswish eval runs/digits/best.safetensors digits --split test
+
+      hswish eval best.safetensors pictures/ --split val --confusion confusion.png
+
+      hswish eval best.safetensors camvid.zip --split test --json
+    """
+    from hswish.data import open_data
+    from hswish.evaluate import evaluate
+    from hswish.runtime import open_engine
+
+    runner = open_engine(model, engine)
+    description = runner.description
+    # Where hswish made the split, the model's own seed gives the one it was trained with.
+    source = open_data(data, task=description.task, seed=int(description.provenance.get("seed") or 0))
+    if source.made_splits:
+        print_note(f"{source.name}: {source.made_splits}")
+    with counting(f"{split}", "pictures") as update:
+        evaluation = evaluate(
+            runner, source, split, batch_size=batch_size, workers=workers, limit=limit, progress=update
+        )
+    for name, reason in evaluation.skipped:
+        print_warning(f"skipped {name}: {reason}")
+    if confusion is not None:
+        from hswish.evaluate.figures import confusion_picture
+
+        confusion_picture(evaluation, confusion)
+    if json_:
+        print_json(evaluation.to_dict())
+    else:
+        _print(evaluation)
+
+
+def _print(evaluation: Evaluation) -> None:
+    from rich.table import Table
+
+    values = evaluation.to_dict()
+    console = stdout()
+    for key in ("top1", "top5", "miou", "pixel_accuracy"):
+        if key in values:
+            console.print(f"{key:<15}{values[key]:.4f}")
+    console.print(f"{'pictures':<15}{evaluation.count} of {evaluation.split}, {evaluation.seconds:.1f} s")
+    table = Table("class", box=None)
+    columns = list(next(iter(values["details"].values()), {}))
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, figures in values["details"].items():
+        table.add_row(name, *[_cell(figures[column]) for column in columns])
+    console.print(table)
+
+
+def _cell(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

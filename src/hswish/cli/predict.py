@@ -1,0 +1,95 @@
+"""`hswish predict`: labels pictures, or draws masks over them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hswish.cli.console import counting, print_json, print_note, print_warning, stdout
+from hswish.spec.errors import DataError, PictureError
+
+if TYPE_CHECKING:
+    from hswish.runtime import OutputNames, Result
+
+
+def predict_command(
+    model: Annotated[str, typer.Argument(help="Model file.", show_default=False)],
+    sources: Annotated[
+        list[str], typer.Argument(help="Pictures, folders, globs, .zip files, or - for standard input.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for overlays and masks; predictions/ for segmentation.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Labels to print.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 8,
+    engine: Annotated[str | None, typer.Option(help="What runs the model; the best one here by default.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture, each on a line.")] = False,
+) -> None:
+    """Label pictures, or segment them.
+
+    Classification prints labels (and draws them with --out). Segmentation writes, for each
+    picture, NAME.overlay.png and the index mask NAME.mask.png at the picture's own size.
+    Unreadable files are listed and skipped; the exit status is 2 if they are more than 10 %.
+
+    [bold]Examples[/bold]
+
+      hswish predict best.safetensors photo.jpg --top 5
+
+      hswish predict best.safetensors pictures/ 'more/*.png' --json
+
+      hswish predict best.safetensors street.jpg --out drawn/
+
+      cat photo.jpg | hswish predict best.safetensors -
+    """
+    from hswish.runtime import OutputNames, Predictor
+
+    predictor = Predictor(model, engine, threads)
+    if out is None and predictor.task == "segmentation":
+        out = Path("predictions")
+    bad: list[PictureError] = []
+    names = OutputNames("")
+    done = 0
+    with counting("predict", "pictures") as update:
+        for result in predictor.stream(sources, batch_size=batch_size, on_bad=bad.append):
+            files = _write(result, out, names) if out is not None else {}
+            if json_:
+                print_json({**result.to_dict(), **files}, indent=None)
+            else:
+                _print(result, top, files)
+            done += 1
+            update(done, None)
+    for error in bad:
+        print_warning(f"skipped {error}")
+    if len(bad) > 0.1 * (done + len(bad)):
+        if done == 0 and len(bad) == 1:
+            raise bad[0]
+        raise DataError(
+            f"{len(bad)} of {done + len(bad)} files could not be read (listed above); remove or replace them"
+        )
+    if out is not None and not json_:
+        print_note(f"wrote {out}/")
+
+
+def _write(result: Result, out: Path, names: OutputNames) -> dict[str, str]:
+    """Save the pictures of one result; returns what was written by kind."""
+    from hswish.spec.files import write_aside
+
+    base = out / names(result.relative)
+    pictures: dict[str, Any] = {"overlay": result.overlay()}
+    if hasattr(result, "mask_image"):
+        pictures["mask"] = result.mask_image()
+    files = {}
+    for kind, picture in pictures.items():
+        path = base.with_name(f"{base.name}.{kind}.png")
+        with write_aside(path) as aside:
+            picture.save(aside, format="PNG")
+        files[kind] = str(path)
+    return files
+
+
+def _print(result: Result, top: int, files: dict[str, str]) -> None:
+    labels = "  ".join(f"{label} {value:.4f}" for label, value in result.top(top if not files.get("mask") else 3))
+    stdout().print(f"{result.name}  {labels}", markup=False)

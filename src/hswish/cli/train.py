@@ -1,0 +1,141 @@
+"""`hswish train`: trains or fine-tunes a network and keeps the run in a folder."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hswish.cli.console import print_json, stdout
+from hswish.spec.errors import OptionError
+
+
+def train_command(
+    data: Annotated[
+        str | None, typer.Argument(help="Folder or .zip of pictures, or digits / digit-scenes.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Architecture; see `hswish models`.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/DATA-MODEL-N by default.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe by name, or a .py file; chosen from the data by default.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Input size in pixels: 224 (the shorter side) or 360x480 (height x width).")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Model file to start from (fine-tuning).", show_default=False)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, order, augmentation and splits.")] = None,
+    num_classes: Annotated[int | None, typer.Option(help="Only checked: it comes from the data.")] = None,
+    width_mult: Annotated[float | None, typer.Option(help="Multiplier of the channel counts.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Rate before the last layer.")] = None,
+    output_stride: Annotated[int | None, typer.Option(help="32, 16 or 8.")] = None,
+    reduced_tail: Annotated[
+        bool | None, typer.Option("--reduced-tail/--full-tail", help="Halve the last stage.", show_default=False)
+    ] = None,
+    in_channels: Annotated[int | None, typer.Option(help="3, or 1 for grey.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any recipe field, as in --set augment.mirror=0; repeatable.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Loader processes; chosen from the machine by default.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run in this folder, exactly.", show_default=False)
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train or fine-tune a network.
+
+    [bold]Examples[/bold]
+
+      hswish train digits --model mobilenet_v3_small
+
+      hswish train pictures/ --model mobilenet_v3_large --epochs 30 --out runs/pets
+
+      hswish train camvid.zip --model lraspp_mobilenet_v3_small --recipe camvid
+
+      hswish train pictures/ --model mobilenet_v3_large --weights other.safetensors --lr 0.0005
+
+      hswish train --resume runs/pets
+    """
+    from hswish.cli.training_progress import TrainingProgress
+    from hswish.train import parse_change
+    from hswish.train import resume as resume_run
+    from hswish.train import train as train_run
+
+    with TrainingProgress() as reporter:
+        if resume is not None:
+            if data is not None or model is not None:
+                raise OptionError("--resume takes data and model from the run; leave DATA and --model out")
+            result = resume_run(resume, reporter=reporter)
+        else:
+            if data is None or model is None:
+                raise OptionError("train needs DATA and --model, as in: hswish train digits --model mobilenet_v3_small")
+            changes: dict[str, Any] = dict(parse_change(text) for text in set_ or [])
+            height, width = _parse_size(size)
+            named = {
+                "epochs": epochs,
+                "batch_size": batch_size,
+                "lr": lr,
+                "seed": seed,
+                "height": height,
+                "width": width,
+            }
+            changes |= {name: value for name, value in named.items() if value is not None}
+            options = {
+                "num_classes": num_classes,
+                "width_mult": width_mult,
+                "dropout": dropout,
+                "output_stride": output_stride,
+                "reduced_tail": reduced_tail,
+                "in_channels": in_channels,
+            }
+            result = train_run(
+                data,
+                model,
+                out=out or _free_folder(data, model),
+                recipe=recipe,
+                changes=changes,
+                weights=weights,
+                workers=workers,
+                reporter=reporter,
+                **{name: value for name, value in options.items() if value is not None},
+            )
+    if json_:
+        print_json({"run": str(result.run), "best": str(result.best), "epochs": result.epochs, **result.metrics})
+        return
+    figures = ", ".join(f"{key} {value:.4f}" for key, value in result.metrics.items() if isinstance(value, float))
+    console = stdout()
+    console.print(f"best model: {result.best}  ({figures} on val)")
+    console.print(f"next:       hswish predict {result.best} PICTURES...")
+
+
+def _parse_size(text: str | None) -> tuple[int | None, int | None]:
+    if text is None:
+        return None, None
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if match is None:
+        raise OptionError(f"--size takes 224 or 360x480 (height x width), not {text!r}")
+    height, width = match.groups()
+    return int(height), int(width) if width else None
+
+
+def _free_folder(data: str, model: str) -> Path:
+    """runs/DATA-MODEL, or the first runs/DATA-MODEL-N that is not taken."""
+    stem = Path(data.rstrip("/")).stem or "data"
+    number = 1
+    while True:
+        folder = Path("runs") / f"{stem}-{model}{f'-{number}' if number > 1 else ''}"
+        if not folder.exists():
+            print(f"run folder: {folder}", file=sys.stderr)
+            return folder
+        number += 1

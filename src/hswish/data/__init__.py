@@ -1,0 +1,80 @@
+"""Data sets on disk, joint augmentation of pictures and masks, and batches.
+
+    opening  ->  DataSource  ->  PictureDataset + transform  ->  TrainLoader, eval_loader
+    (layouts, splits)   (source)            (dataset, augment)         (loader)
+
+Only `dataset` and `loader` import torch, only `augment` albumentations and only `digits`
+scikit-learn; every name here loads its file when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hswish.data.augment import Augment, EvalTransform, TrainTransform
+    from hswish.data.dataset import PictureDataset, Sample
+    from hswish.data.loader import Batch, EvalBatch, TrainLoader, default_workers, eval_loader
+    from hswish.data.opening import BUILT_IN, open_data
+    from hswish.data.problems import BadFile, raise_fatal, too_many_bad
+    from hswish.data.source import DataSource, Hints, Item
+    from hswish.data.statistics import class_frequencies, class_weights
+
+_HOMES = {
+    "Augment": "augment",
+    "BUILT_IN": "opening",
+    "BadFile": "problems",
+    "Batch": "loader",
+    "DataSource": "source",
+    "EvalBatch": "loader",
+    "EvalTransform": "augment",
+    "Hints": "source",
+    "Item": "source",
+    "PictureDataset": "dataset",
+    "Sample": "dataset",
+    "TrainLoader": "loader",
+    "TrainTransform": "augment",
+    "class_frequencies": "statistics",
+    "class_weights": "statistics",
+    "default_workers": "loader",
+    "eval_loader": "loader",
+    "open_data": "opening",
+    "raise_fatal": "problems",
+    "too_many_bad": "problems",
+}
+
+__all__ = [
+    "BUILT_IN",
+    "Augment",
+    "BadFile",
+    "Batch",
+    "DataSource",
+    "EvalBatch",
+    "EvalTransform",
+    "Hints",
+    "Item",
+    "PictureDataset",
+    "Sample",
+    "TrainLoader",
+    "TrainTransform",
+    "class_frequencies",
+    "class_weights",
+    "default_workers",
+    "eval_loader",
+    "open_data",
+    "raise_fatal",
+    "too_many_bad",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hswish.data' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"hswish.data.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,269 @@
+"""Batches for training and evaluation, loaded by worker processes.
+
+Training order is stateless: the permutation of an epoch is a pure function of (seed,
+epoch), so a run that resumes at (epoch, batch) sees the very batches it would have seen.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from hswish.data.augment import EvalTransform
+from hswish.data.dataset import Key, PictureDataset, Sample
+from hswish.data.problems import BadFile
+from hswish.data.source import DataSource
+from hswish.spec.errors import OptionError
+from hswish.spec.preprocess import Preprocess
+
+_MAX_WORKERS = 8
+_MIN_SHARED_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items for one training step: N is what was asked for, less the bad files."""
+
+    pictures: Tensor
+    """(N, C, h, w) float32, normalised; N may be 0 where all files were bad: skip such a batch"""
+    targets: Tensor
+    """(N,) int64 class indices, or (N, h, w) uint8 masks, 255 where not labelled"""
+    indices: Tensor
+    """(N,) int64, of the items in their split"""
+    bad: tuple[BadFile, ...]
+    """files of this batch that could not be used"""
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass(frozen=True)
+class EvalBatch:
+    """Items for evaluation; lists, since pictures may differ in size."""
+
+    pictures: list[NDArray[np.float32]]
+    """(C, h, w) each, preprocessed"""
+    targets: list[int | NDArray[np.uint8]]
+    """class index, or mask (H, W) at its own size"""
+    sizes: list[tuple[int, int]]
+    """(H, W) of the pictures as they were read"""
+    names: list[str]
+    """of the pictures, as an error calls them"""
+    indices: list[int]
+    """of the items in their split"""
+    bad: list[BadFile]
+    """files of this batch that could not be used"""
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def default_workers() -> int:
+    """Loading processes that suit this machine: one a core, at most eight.
+
+    None where shared memory is tiny (a container's default is 64 MB), for a batch passes
+    through it and the system kills a process that finds it full.
+    """
+    shared = Path("/dev/shm")
+    if shared.is_dir() and shutil.disk_usage(shared).free < _MIN_SHARED_BYTES:
+        return 0
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        cores = os.cpu_count() or 1
+    return min(cores, _MAX_WORKERS)
+
+
+# --------------------------------------------------------------------------------------
+# Training
+# --------------------------------------------------------------------------------------
+
+
+def epoch_order(count: int, seed: int, epoch: int, rank: int = 0, world_size: int = 1) -> list[int]:
+    """Indices 0 to count - 1 in the order of an epoch, or the share of one of several processes.
+
+    With several, the first few indices are repeated at the end so that all have as many.
+    """
+    order = np.random.default_rng((seed, epoch)).permutation(count)
+    share = -(-count // world_size)
+    return np.resize(order, share * world_size)[rank::world_size].tolist()
+
+
+def batched(order: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Cut into batches. A last one of a single item is dropped, unless it is the only one.
+
+    Batch norm has no variance over one picture; the item comes again in another epoch.
+    """
+    batches = [list(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
+    if len(batches) > 1 and len(batches[-1]) == 1 and batch_size > 1:
+        batches.pop()
+    return batches
+
+
+class TrainLoader:
+    """Shuffled batches of a data set, epoch by epoch, from worker processes that stay alive.
+
+    Args:
+        dataset: the split to train on.
+        batch_size: items in a batch (of each process, where there are several).
+        seed: decides the order of every epoch.
+        workers: loading processes; 0 loads in this one. `default_workers()` if None.
+        rank, world_size: which of how many training processes this is.
+
+    Raises:
+        OptionError: a number is out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: PictureDataset,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        workers: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise OptionError(f"rank must be 0 to {world_size - 1}, not {rank}")
+        self.dataset, self.batch_size, self.seed = dataset, _checked_batch_size(batch_size), seed
+        self._rank, self._world_size = rank, world_size
+        self._sampler = _EpochSampler()
+        self._loader = _data_loader(dataset, self._sampler, _collate_train, workers, persistent=True)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self._batches(0))
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from `start_batch` on. One epoch at a time."""
+        keys = [[(epoch, index) for index in batch] for batch in self._batches(epoch)]
+        self._sampler.batches = keys[start_batch:]
+        yield from self._loader
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        order = epoch_order(len(self.dataset), self.seed, epoch, self._rank, self._world_size)
+        return batched(order, self.batch_size)
+
+
+class _EpochSampler(Sampler[list[Key]]):
+    """Hands out whatever batches of keys it was given last."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Key]] = []
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def _collate_train(loaded: list[Sample | BadFile]) -> Batch:
+    good = [sample for sample in loaded if isinstance(sample, Sample)]
+    if len(good) == 1 < len(loaded):
+        good = []  # bad files left one picture only, which batch norm could not take
+    targets = [sample.target for sample in good]
+    return Batch(
+        pictures=torch.stack([sample.picture for sample in good]) if good else torch.empty(0),
+        targets=torch.stack([torch.as_tensor(target) for target in targets]) if good else torch.empty(0),
+        indices=torch.tensor([sample.index for sample in good], dtype=torch.int64),
+        bad=tuple(problem for problem in loaded if isinstance(problem, BadFile)),
+    )
+
+
+# --------------------------------------------------------------------------------------
+# Evaluation
+# --------------------------------------------------------------------------------------
+
+
+def eval_loader(
+    source: DataSource,
+    split: str,
+    preprocess: Preprocess,
+    *,
+    batch_size: int,
+    workers: int | None = None,
+    limit: int | None = None,
+) -> DataLoader[EvalBatch]:
+    """Batches of a split in its order, preprocessed as prediction does; may be iterated again.
+
+    Args:
+        limit: take this many items only, evenly spaced so that every class is met.
+
+    Raises:
+        DataError: no such split.
+        OptionError: a number is out of range.
+    """
+    dataset = PictureDataset(source, split, EvalTransform(preprocess))
+    if limit is not None and limit < 1:
+        raise OptionError(f"limit must be 1 or more, not {limit}")
+    count = len(dataset)
+    taken = min(count, limit or count)
+    indices = [index * count // taken for index in range(taken)]
+    size = _checked_batch_size(batch_size)
+    sampler = _EpochSampler()
+    sampler.batches = [[(0, index) for index in indices[start : start + size]] for start in range(0, taken, size)]
+    return _data_loader(dataset, sampler, _CollateEval(dataset), workers, persistent=False)
+
+
+class _CollateEval:
+    def __init__(self, dataset: PictureDataset) -> None:
+        self.dataset = dataset
+
+    def __call__(self, loaded: list[Sample | BadFile]) -> EvalBatch:
+        good = [sample for sample in loaded if isinstance(sample, Sample)]
+        return EvalBatch(
+            pictures=[sample.picture.numpy() for sample in good],
+            targets=[s.target if isinstance(s.target, int) else s.target.numpy() for s in good],
+            sizes=[sample.size for sample in good],
+            names=[self.dataset.source.label(self.dataset.items[sample.index]) for sample in good],
+            indices=[sample.index for sample in good],
+            bad=[problem for problem in loaded if isinstance(problem, BadFile)],
+        )
+
+
+# --------------------------------------------------------------------------------------
+# Both
+# --------------------------------------------------------------------------------------
+
+
+def _data_loader(
+    dataset: PictureDataset, sampler: _EpochSampler, collate: Any, workers: int | None, persistent: bool
+) -> DataLoader[Any]:
+    count = default_workers() if workers is None else workers
+    if not 0 <= count <= 256:
+        raise OptionError(f"workers must be 0 to 256, not {count}")
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=count,
+        persistent_workers=persistent and count > 0,
+        multiprocessing_context="fork" if count else None,
+        worker_init_fn=_start_worker,
+        # Its own generator: drawing from torch's global one would change dropout on resume.
+        generator=torch.Generator(),
+    )
+
+
+def _start_worker(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process says goodbye for all
+    torch.set_num_threads(1)
+
+
+def _checked_batch_size(batch_size: int) -> int:
+    if batch_size < 1:
+        raise OptionError(f"batch_size must be 1 or more, not {batch_size}")
+    return batch_size

@@ -1,0 +1,118 @@
+"""Evaluating an engine on one split of a data set.
+
+    read and preprocess (the model's own) -> engine.run -> one accumulator -> Evaluation
+
+Labels are compared as they are; masks at the picture's own size, so that a model with a
+smaller input is not flattered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hswish.data.problems import raise_fatal, too_many_bad
+from hswish.data.source import DataSource
+from hswish.evaluate.class_names import match_classes
+from hswish.evaluate.evaluation import Evaluation
+from hswish.metrics import ClassificationMetrics, SegmentationMetrics
+from hswish.runtime import Engine, check_logits, mask_at_size
+from hswish.spec.errors import MissingPackageError
+
+if TYPE_CHECKING:
+    from hswish.data.loader import EvalBatch
+
+
+def evaluate(
+    engine: Engine,
+    source: DataSource,
+    split: str,
+    *,
+    batch_size: int = 32,
+    workers: int | None = None,
+    limit: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Evaluation:
+    """Score `engine` on `split` of `source`.
+
+    Args:
+        batch_size: pictures a run of the network.
+        workers: reading processes; by default what suits this machine.
+        limit: evaluate only so many pictures.
+        progress: called after each batch with (pictures done, pictures in all).
+
+    Raises:
+        DataError: no such split, classes the model does not know, a data set that contradicts
+            itself, or more than a tenth of the pictures unreadable.
+        ModelFileError: the model's outputs are not what its description promises.
+        MissingPackageError: the data loader's package is not installed.
+    """
+    start = time.perf_counter()
+    description = engine.description
+    table = match_classes(source, description)
+    total = len(source.items(split))
+    total = total if limit is None else min(limit, total)
+    count = len(description.classes)
+    metrics = SegmentationMetrics(count) if source.task == "segmentation" else ClassificationMetrics(count)
+    bad: dict[str, str] = {}
+    done = 0
+    for batch in _batches(engine, source, split, batch_size, workers, limit):
+        raise_fatal(batch.bad)
+        bad.update((problem.name, problem.reason) for problem in batch.bad)
+        _add(metrics, engine, batch, table)
+        done += len(batch.pictures) + len(batch.bad)
+        if progress is not None:
+            progress(done, total)
+    too_many_bad(bad, total)
+    return Evaluation(
+        model=description.model,
+        data=source.name,
+        split=split,
+        task=description.task,
+        classes=description.classes,
+        scores=metrics.compute(),
+        skipped=tuple(sorted(bad.items())),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _batches(
+    engine: Engine, source: DataSource, split: str, batch_size: int, workers: int | None, limit: int | None
+) -> Iterator[EvalBatch]:
+    try:
+        from hswish.data.loader import eval_loader
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("hswish"):
+            raise
+        raise MissingPackageError(str(error.name), "train", "evaluation") from error
+    preprocess = engine.description.preprocess
+    yield from eval_loader(source, split, preprocess, batch_size=batch_size, workers=workers, limit=limit)
+
+
+def _add(
+    metrics: ClassificationMetrics | SegmentationMetrics, engine: Engine, batch: EvalBatch, table: NDArray[np.int64]
+) -> None:
+    """Run the network on a batch, once for each input size, and add what it answers."""
+    for indices in _equal_shapes(batch.pictures):
+        inputs = np.stack([batch.pictures[index] for index in indices])  # (N, C, h, w)
+        logits = check_logits(engine.run(inputs), engine.description, len(indices))
+        targets = [batch.targets[index] for index in indices]
+        if isinstance(metrics, ClassificationMetrics):
+            metrics.update(logits, table[np.array(targets)])
+            continue
+        for row, target in zip(logits, targets, strict=True):
+            truth = table[np.asarray(target)]  # (H, W), 255 stays 255
+            metrics.update(mask_at_size(row, (truth.shape[0], truth.shape[1])), truth)
+
+
+def _equal_shapes(pictures: list[NDArray[np.float32]]) -> list[list[int]]:
+    """Indices of `pictures` in groups of one shape."""
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, picture in enumerate(pictures):
+        groups[picture.shape].append(index)
+    return list(groups.values())

@@ -1,0 +1,86 @@
+"""A model as one `.safetensors` file: weights and description, no code.
+
+Loading builds the network from the description on the meta device, compares every name
+and shape with the file's header, and only then reads weights: a hostile or damaged file
+costs neither memory nor trust.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from hswish.models.described import DescribedModule
+from hswish.models.factory import build
+from hswish.spec.artifact import METADATA_KEY, read_description, read_header
+from hswish.spec.errors import ModelFileError, OptionError
+from hswish.spec.files import write_aside
+
+
+def save(model: nn.Module, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write `model` with its description; the previous file stays intact until the last moment.
+
+    Args:
+        dtype: store floating-point weights as this type (`torch.float16` halves the file).
+
+    Raises:
+        OptionError: not a network made by `create_model` or `load`.
+        SaveError: the disk is full or the folder not writable.
+    """
+    if not isinstance(model, DescribedModule):
+        raise OptionError(f"only a whole hswish network can be saved, not a {type(model).__name__}")
+    state = {
+        name: _stored(tensor, dtype).contiguous().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }
+    data = safetensors.torch.save(state, metadata={METADATA_KEY: model.description.to_json()})
+    with write_aside(path) as aside:
+        aside.write_bytes(data)
+
+
+def load(path: str | Path) -> DescribedModule:
+    """The network in a file: same architecture, weights, classes and preprocessing, in evaluation mode.
+
+    Weights stored as float16 come back as float32.
+
+    Raises:
+        ModelFileError: missing, truncated, not a model, of a newer version, or contradictory.
+    """
+    description = read_description(path)
+    with torch.device("meta"):
+        model = build(description.architecture())
+    expected = dict(model.state_dict())
+    _check_shapes(path, expected, read_header(path))
+    try:
+        state = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise ModelFileError(f"{path}: its weights cannot be read ({error}); fetch the file again") from error
+    state = {name: tensor.to(expected[name].dtype, copy=True) for name, tensor in state.items()}
+    model.load_state_dict(state, assign=True)
+    model.description = description
+    return model.eval()
+
+
+def _stored(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+
+
+def _check_shapes(path: str | Path, expected: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
+    found = {name: entry.get("shape") for name, entry in header.items() if name != "__metadata__"}
+    for problem, names in (
+        ("lacks the weights", expected.keys() - found.keys()),
+        ("has unknown weights", found.keys() - expected.keys()),
+    ):
+        if names:
+            listed = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise ModelFileError(f"{path}: {problem} {listed}; its description does not fit its contents")
+    for name, tensor in expected.items():
+        if list(tensor.shape) != found[name]:
+            raise ModelFileError(
+                f"{path}: {name} has shape {found[name]}, its description asks for {list(tensor.shape)}"
+            )

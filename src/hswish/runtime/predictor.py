@@ -1,0 +1,199 @@
+"""Prediction: a model file and something to look at give results. No torch is needed for it.
+
+predictor = Predictor("best.safetensors")
+result = predictor("street.jpg")              # one picture, one result
+results = predictor(["a.jpg", "folder/"])     # several, a list
+for result in predictor.stream(["folder/"], on_bad=print):
+    ...                                       # any number, in constant memory
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hswish.runtime.engine import Engine, open_engine
+from hswish.runtime.postprocess import check_logits, mask_at_size, softmax
+from hswish.runtime.results import ClassificationResult, Result, SegmentationResult
+from hswish.runtime.sources import Named, expand_sources, is_single
+from hswish.spec.artifact import Description
+from hswish.spec.errors import OptionError, PictureError
+
+_AHEAD = 4
+"""Pictures decoded ahead of the network, at most."""
+_BATCH_PIXELS = 2**26
+"""Pixels of decoded pictures in a batch, after which it is not filled up: 200 MB as RGB."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    """A picture decoded and turned into the network's input."""
+
+    source: Named
+    picture: Image.Image
+    pixels: NDArray[np.float32]
+    """(C, h, w)"""
+    time_ms: float
+
+
+class Predictor:
+    """Runs a model on pictures; may be shared by threads.
+
+    Args:
+        model: a model file, or an engine that is already open.
+        engine: name of the engine to open the file with; by default the first that can.
+        threads: processor threads of the engine; by default as many as it likes.
+
+    Raises:
+        ModelFileError: no such file, or no model.
+        MissingPackageError: the engine's package is not installed.
+    """
+
+    def __init__(self, model: str | Path | Engine, engine: str | None = None, threads: int | None = None) -> None:
+        if isinstance(model, (str, Path)):
+            model = open_engine(model, engine, threads)
+        self._engine: Engine = model
+        self._lock = threading.Lock()  # an engine need not bear two calls at once
+        self.description: Description = model.description
+        """everything the model file says about itself"""
+        self.classes: tuple[str, ...] = self.description.classes
+        """class names in output order"""
+        self.task = self.description.task
+        """`classification` or `segmentation`"""
+
+    def __call__(self, source: Any) -> Any:
+        """The result for one picture, or the list of results for a list, folder, glob or archive.
+
+        Args:
+            source: whatever `expand_sources` takes, or an iterable of such things.
+
+        Raises:
+            PictureError: a picture cannot be read.
+            DataError: a path does not exist, or there is no picture in it.
+        """
+        if is_single(source):
+            ready = self._prepare(next(expand_sources([source])))
+            if isinstance(ready, PictureError):
+                raise ready
+            return self._predict([ready])[0]
+        several = [source] if isinstance(source, (str, Path)) else source
+        if not isinstance(several, Iterable):
+            raise OptionError(f"a {type(source).__name__} is no picture source; give a path, bytes, an array or a list")
+        return list(self.stream(several))
+
+    def stream(
+        self,
+        sources: Iterable[Any],
+        batch_size: int = 8,
+        on_bad: Callable[[PictureError], object] | None = None,
+    ) -> Iterator[Result]:
+        """One result a picture, in the order of `sources`, however many there are.
+
+        Pictures are decoded ahead in threads; among `batch_size` neighbours those of equal
+        input size run as one batch.
+
+        Args:
+            sources: what `expand_sources` takes; may be endless.
+            batch_size: pictures to wait for before the network runs; 1 answers each at once.
+            on_bad: called with the error of each unreadable picture, which is then skipped;
+                without it the error is raised.
+
+        Raises:
+            PictureError: a picture cannot be read and there is no `on_bad`.
+            DataError: a path does not exist, or there is no picture in it.
+            OptionError: `batch_size` is below 1.
+        """
+        if batch_size < 1:
+            raise OptionError(f"batch_size must be 1 or more, not {batch_size}")
+        return self._stream(sources, batch_size, on_bad)
+
+    def _stream(
+        self, sources: Iterable[Any], batch_size: int, on_bad: Callable[[PictureError], object] | None
+    ) -> Iterator[Result]:
+        batch: list[_Ready] = []
+        for ready in _ahead(self._prepare, expand_sources(sources), min(_AHEAD, batch_size - 1)):
+            if isinstance(ready, PictureError):
+                if on_bad is None:
+                    raise ready
+                on_bad(ready)
+                continue
+            batch.append(ready)
+            pixels = sum(item.picture.width * item.picture.height for item in batch)
+            if len(batch) == batch_size or pixels > _BATCH_PIXELS:
+                yield from self._predict(batch)
+                batch = []
+        if batch:
+            yield from self._predict(batch)
+
+    def _prepare(self, source: Named) -> _Ready | PictureError:
+        try:
+            picture = source.read()
+        except PictureError as error:
+            return error
+        start = time.perf_counter()
+        pixels = self.description.preprocess(picture)
+        return _Ready(source, picture, pixels, _ms_since(start))
+
+    def _predict(self, batch: list[_Ready]) -> list[Result]:
+        """The results of `batch` in its order, one run of the network for each input size."""
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for index, ready in enumerate(batch):
+            groups[ready.pixels.shape].append(index)
+        results: dict[int, Result] = {}
+        for indices in groups.values():
+            start = time.perf_counter()
+            inputs = np.stack([batch[index].pixels for index in indices])  # (N, C, h, w)
+            with self._lock:
+                logits = self._engine.run(inputs)
+            logits = check_logits(logits, self.description, len(indices))
+            shared_ms = _ms_since(start) / len(indices)
+            for index, row in zip(indices, logits, strict=True):
+                results[index] = self._result(batch[index], row, shared_ms)
+        return [results[index] for index in range(len(batch))]
+
+    def _result(self, ready: _Ready, logits: NDArray[np.float32], shared_ms: float) -> Result:
+        """The result of one picture from its logits, (K,) or (K, h, w)."""
+        start = time.perf_counter()
+        about: dict[str, Any] = {
+            "name": ready.source.name,
+            "relative": ready.source.relative,
+            "classes": self.classes,
+            "picture": ready.picture,
+        }
+        before_ms = ready.time_ms + shared_ms
+        if self.task == "segmentation":
+            mask = mask_at_size(logits, (ready.picture.height, ready.picture.width))
+            return SegmentationResult(**about, mask=mask, time_ms=before_ms + _ms_since(start))
+        probabilities = softmax(logits[None])[0]
+        return ClassificationResult(**about, probabilities=probabilities, time_ms=before_ms + _ms_since(start))
+
+
+def _ahead(
+    prepare: Callable[[Named], _Ready | PictureError], sources: Iterator[Named], ahead: int
+) -> Iterator[_Ready | PictureError]:
+    """`prepare` over `sources` in threads, `ahead` of the consumer, in order."""
+    pool = ThreadPoolExecutor(2, thread_name_prefix="hswish-decode")
+    waiting: deque[Future[_Ready | PictureError]] = deque()
+    try:
+        for source in sources:
+            waiting.append(pool.submit(prepare, source))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:  # also when the consumer stops early
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ms_since(start: float) -> float:
+    return 1000 * (time.perf_counter() - start)

@@ -1,0 +1,245 @@
+"""What may be predicted: files, folders, globs, archives, standard input, arrays, pictures.
+
+`expand_sources` turns any mixture of them into `Named` inputs, one a picture, lazily and
+in order; nothing is decoded before `Named.read`.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from hswish.spec.errors import DataError, OptionError, PictureError
+from hswish.spec.pictures import PICTURE_SUFFIXES, _to_rgb, is_picture_name, read_picture, read_size
+
+STDIN = "-"
+_SUFFIXES = ", ".join(sorted(PICTURE_SUFFIXES))
+_MAX_MEMBER_BYTES = 2**30
+"""Largest picture file read from an archive: a hostile one may promise to unpack to anything."""
+
+
+@dataclass(frozen=True, eq=False)
+class ZipMember:
+    """A picture inside an open archive."""
+
+    archive: zipfile.ZipFile
+    info: zipfile.ZipInfo
+
+    def read(self, name: str) -> bytes:
+        """The member's bytes.
+
+        Raises:
+            PictureError: damaged, encrypted or absurdly large.
+        """
+        if self.info.file_size > _MAX_MEMBER_BYTES:
+            raise PictureError(name, f"unpacks to {self.info.file_size:,} bytes, more than any picture needs")
+        try:
+            return self.archive.read(self.info)
+        except Exception as error:  # zlib, lzma, a password, a bad checksum, an unknown method
+            raise PictureError(name, f"cannot be unpacked ({' '.join(str(error).split())[:100]})") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """One input: what to call it, where to find it."""
+
+    name: str
+    """what results and errors call it: its path, or `picture-3`"""
+    data: Path | bytes | Image.Image | NDArray[Any] | ZipMember
+    relative: Path
+    """its path under the folder or archive that was given, for naming outputs"""
+
+    def read(self) -> Image.Image:
+        """The picture, upright RGB.
+
+        Raises:
+            PictureError: it cannot be read as a picture.
+        """
+        if isinstance(self.data, ZipMember):
+            return read_picture(self.data.read(self.name), self.name)
+        if isinstance(self.data, (Path, bytes)):
+            return read_picture(self.data, self.name)
+        if isinstance(self.data, Image.Image):
+            return _from_pil(self.data, self.name)
+        return _from_array(self.data, self.name)
+
+
+def expand_sources(sources: Iterable[Any]) -> Iterator[Named]:
+    """Every picture that `sources` name, in order; a folder's and an archive's are sorted by path.
+
+    Args:
+        sources: paths of pictures; folders (searched to any depth, hidden files and linked
+            folders left out); globs (`**` means any depth); `.zip` files; `-` for standard
+            input, which holds one encoded picture or lines of paths. From Python also encoded
+            bytes, uint8 arrays (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, PIL images, `Named`.
+
+    Raises:
+        DataError: a path does not exist, or there is no picture in a folder, glob or archive.
+        OptionError: something that is no source at all.
+    """
+    for count, source in enumerate(sources, start=1):
+        if isinstance(source, Named):
+            yield source
+        elif isinstance(source, (str, os.PathLike)):
+            yield from _from_path(os.fspath(source))
+        elif isinstance(source, (bytes, bytearray, memoryview)):
+            yield Named(f"picture-{count}", bytes(source), Path(f"picture-{count}"))
+        elif isinstance(source, Image.Image):
+            name = str(getattr(source, "filename", "") or f"picture-{count}")
+            yield Named(name, source, Path(Path(name).name))
+        elif isinstance(source, np.ndarray):
+            yield Named(f"picture-{count}", source, Path(f"picture-{count}"))
+        else:
+            raise OptionError(
+                f"a {type(source).__name__} is no picture source; give a path, a folder, bytes, "
+                "a uint8 array or a PIL image"
+            )
+
+
+def is_single(source: object) -> bool:
+    """Whether `source` stands for exactly one picture, so that one result answers it."""
+    if isinstance(source, (str, os.PathLike)):
+        text = os.fspath(source)
+        kind = _kind(text)
+        if kind == "missing":  # one that is not there is one picture, until a wildcard says otherwise
+            return text != STDIN and not _is_glob(text)
+        return kind == "file" and not _is_archive(Path(text))
+    return isinstance(source, (Named, bytes, bytearray, memoryview, Image.Image, np.ndarray))
+
+
+def _from_path(text: str) -> Iterator[Named]:
+    if text == STDIN:
+        yield from _from_stdin()
+        return
+    path, kind = Path(text), _kind(text)
+    if kind == "folder":
+        yield from _from_folder(path)
+    elif kind == "file":
+        yield from _from_archive(path) if _is_archive(path) else [Named(text, path, Path(path.name))]
+    elif _is_glob(text):
+        yield from _from_glob(text)
+    else:
+        raise DataError(f"{text}: no such file or folder; check the path")
+
+
+def _kind(text: str) -> Literal["file", "folder", "missing"]:
+    try:
+        path = Path(text)
+        return "folder" if path.is_dir() else "file" if path.exists() else "missing"
+    except OSError:  # a name too long, or a folder that may not be entered
+        return "missing"
+
+
+def _from_folder(folder: Path) -> Iterator[Named]:
+    found = sorted(path for path in folder.rglob("*") if _is_visible_picture(path.relative_to(folder)))
+    if not found:
+        raise DataError(f"{folder}: no pictures in this folder ({_SUFFIXES}); choose another one")
+    for path in found:
+        yield Named(str(path), path, path.relative_to(folder))
+
+
+def _from_glob(pattern: str) -> Iterator[Named]:
+    root = _fixed_part(pattern)
+    found: list[Path] = []
+    for match in map(Path, glob.glob(pattern, recursive=True)):  # noqa: PTH207 Path.glob takes no absolute pattern
+        if match.is_dir():
+            found += (path for path in match.rglob("*") if _is_visible_picture(path.relative_to(match)))
+        elif is_picture_name(match.name):
+            found.append(match)
+    if not found:
+        raise DataError(f"{pattern}: no picture matches ({_SUFFIXES}); check the pattern")
+    for path in sorted(set(found)):  # `**` finds a file through each of its folders
+        yield Named(str(path), path, path.relative_to(root))
+
+
+def _from_archive(path: Path) -> Iterator[Named]:
+    try:
+        archive = zipfile.ZipFile(path)  # closed with the last `Named` that reads from it
+    except (zipfile.BadZipFile, OSError) as error:
+        raise DataError(f"{path}: not a readable .zip file ({error}); fetch or pack it again") from error
+    found = sorted(
+        (
+            info
+            for info in archive.infolist()
+            if not info.is_dir() and _is_visible_picture(PurePosixPath(info.filename))
+        ),
+        key=lambda info: info.filename,
+    )
+    if not found:
+        raise DataError(f"{path}: no pictures in this archive ({_SUFFIXES}); choose another one")
+    for info in found:
+        yield Named(f"{path}/{info.filename}", ZipMember(archive, info), Path(info.filename))
+
+
+def _from_stdin() -> Iterator[Named]:
+    data = sys.stdin.buffer.read()
+    if not data.strip():
+        raise DataError("standard input is empty; pipe a picture or a list of paths into it")
+    paths = [] if _is_picture(data) else _lines_of_paths(data)
+    if not paths:
+        yield Named("standard input", data, Path("stdin"))
+    for path in paths:
+        yield from _from_path(path)
+
+
+def _lines_of_paths(data: bytes) -> list[str]:
+    """The lines of `data` where it is text whose first line names something that exists."""
+    try:
+        lines = [line.strip() for line in data.decode("utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        return []
+    return lines if lines and _kind(lines[0]) != "missing" else []
+
+
+def _is_picture(data: bytes) -> bool:
+    try:
+        read_size(data)
+    except PictureError:
+        return False
+    return True
+
+
+def _from_pil(image: Image.Image, name: str) -> Image.Image:
+    try:
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except Exception as error:  # a lazily opened file may be damaged in any way
+        raise PictureError(name, f"damaged or truncated picture ({' '.join(str(error).split())[:100]})") from error
+
+
+def _from_array(pixels: NDArray[Any], name: str) -> Image.Image:
+    if pixels.dtype != np.uint8:
+        raise PictureError(name, f"an array of {pixels.dtype}; give uint8 from 0 to 255 (scale and convert it)")
+    if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))) or not pixels.size:
+        raise PictureError(name, f"an array of shape {pixels.shape}; give (H, W), (H, W, 3) RGB or (H, W, 4) RGBA")
+    return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
+
+
+def _is_visible_picture(path: Path | PurePosixPath) -> bool:
+    """A picture's suffix and nothing hidden: `._x.jpg` and `__MACOSX/` are leftovers of archivers."""
+    return is_picture_name(path.name) and not any(part.startswith((".", "__MACOSX")) for part in path.parts)
+
+
+def _is_archive(path: Path) -> bool:
+    return path.suffix.lower() == ".zip"
+
+
+def _is_glob(text: str) -> bool:
+    return glob.has_magic(text)
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folder before the first part with a wildcard: outputs are named from there on."""
+    parts = Path(pattern).parts
+    first = next(index for index, part in enumerate(parts) if _is_glob(part))
+    return Path(*parts[:first])

@@ -1,0 +1,213 @@
+"""The two things a user asks for: train on some data, and go on with a run."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hswish.data import DataSource, open_data
+from hswish.data.augment import TrainTransform
+from hswish.data.dataset import PictureDataset
+from hswish.data.statistics import class_frequencies, class_weights
+from hswish.evaluate.figures import curves_picture
+from hswish.evaluate.pages import prediction_page
+from hswish.models import DescribedModule, create_model, load
+from hswish.models.engine import TorchEngine
+from hswish.spec.architecture import task_of
+from hswish.spec.errors import DataError, HswishError, OptionError
+from hswish.spec.files import write_json
+from hswish.train.loop import Trainer
+from hswish.train.recipe import Recipe, load_recipe
+from hswish.train.reporter import Reporter
+from hswish.train.run_folder import RunConfig, RunFolder
+from hswish.train.sizes import choose_preprocess
+from hswish.train.transfer import transfer
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a run left behind."""
+
+    run: Path
+    """the run folder"""
+    best: Path
+    """the best model, ready for use"""
+    metrics: dict[str, Any]
+    """validation figures of the best model"""
+    epochs: int
+
+
+def train(
+    data: str | Path,
+    model: str,
+    *,
+    out: str | Path,
+    recipe: str | Recipe | None = None,
+    changes: dict[str, Any] | None = None,
+    weights: str | Path | None = None,
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+    **options: Any,
+) -> RunResult:
+    """Train `model` on `data` (or fine-tune `weights`) and keep the run in the folder `out`.
+
+    Args:
+        data: folder, `.zip` or built-in name.
+        model: architecture, one of `hswish.list_models()`.
+        recipe: a `Recipe`, the name of one, or None for the one that fits the data.
+        changes: recipe fields to override, e.g. `{"epochs": 10, "augment.mirror": 0.0}`.
+        weights: model file to start from; layers that do not fit are drawn afresh.
+        options: of the architecture, such as `width_mult`; `num_classes` must fit the data.
+
+    Raises:
+        HswishError: bad data, an unknown name, a contradiction; the message says what to do.
+    """
+    reporter = reporter or Reporter()
+    source = open_data(data, task=task_of(model))
+    name, plan = _choose_recipe(recipe, source)
+    config = RunConfig(
+        data=str(data),
+        model=model,
+        options=options,
+        recipe_name=name,
+        recipe=plan.with_changes(changes or {}),
+        weights=str(weights) if weights else None,
+        workers=workers,
+        versions={"hswish": version("hswish"), "torch": torch.__version__, "python": platform.python_version()},
+    )
+    if config.recipe.seed != 0:
+        source = open_data(data, task=task_of(model), seed=config.recipe.seed)
+    trainer = _build(config, source, RunFolder(Path(out)), reporter)
+    run = RunFolder.create(out)
+    run.write_config(config)
+    if source.made_splits:
+        write_json(run.splits, source.split_record())
+    return _run(trainer)
+
+
+def resume(run: str | Path, *, reporter: Reporter | None = None) -> RunResult:
+    """Go on with the run in folder `run`, exactly as if it had not been interrupted.
+
+    Raises:
+        HswishError: no run there, a damaged checkpoint, or data that changed.
+    """
+    reporter = reporter or Reporter()
+    folder = RunFolder.open(run)
+    config = folder.read_config()
+    source = open_data(config.data, task=task_of(config.model), seed=config.recipe.seed)
+    if folder.splits.exists():
+        source = source.with_splits(json.loads(folder.splits.read_text(encoding="utf-8")))
+    trainer = _build(config, source, folder, reporter)
+    state = folder.read_checkpoint()
+    if state is not None:
+        try:
+            trainer.restore(state)
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise DataError(f"{folder.last}: does not fit {folder.config}; start a new run") from error
+    if trainer.epoch >= config.recipe.epochs:
+        reporter.note(f"{run}: already finished after {trainer.epoch} epochs")
+    return _run(trainer)
+
+
+def _choose_recipe(recipe: str | Recipe | None, source: DataSource) -> tuple[str, Recipe]:
+    if isinstance(recipe, Recipe):
+        return "custom", recipe
+    if recipe is None:
+        built_in = {"digits": "digits", "digit-scenes": "digit_scenes"}
+        recipe = built_in.get(source.location) or ("classify" if source.task == "classification" else "segment")
+    return recipe, load_recipe(recipe)
+
+
+def _build(config: RunConfig, source: DataSource, run: RunFolder, reporter: Reporter) -> Trainer:
+    recipe = config.recipe
+    for split in ("train", "val"):
+        if not source.splits.get(split):
+            raise DataError(f"{source.location}: no pictures to {'learn from' if split == 'train' else 'validate on'}")
+    for name, reason in source.skipped:
+        reporter.note(f"skipped {name}: {reason}")
+    reporter.note(_describe_data(source))
+    model = _build_model(config, source, reporter)
+    transform = TrainTransform(recipe.augment, model.preprocess, source.task)
+    dataset = PictureDataset(source, "train", transform, recipe.seed)
+    weights = None
+    if source.task == "segmentation" or recipe.class_weights != "none":
+        frequencies = class_frequencies(source, "train")  # reads every mask: contradictions show now, not in hours
+        if recipe.class_weights != "none":
+            weights = torch.from_numpy(class_weights(frequencies, recipe.class_weights))
+    return Trainer(model, source, dataset, recipe, run, reporter, class_weights=weights, workers=config.workers)
+
+
+def _build_model(config: RunConfig, source: DataSource, reporter: Reporter) -> DescribedModule:
+    recipe, options = config.recipe, dict(config.options)
+    asked = options.get("num_classes")
+    if asked is not None and asked != len(source.classes):
+        raise OptionError(
+            f"num_classes is {asked}, but {source.location} has {len(source.classes)} classes "
+            f"({', '.join(source.classes[:5])}{', ...' if len(source.classes) > 5 else ''}); leave it out"
+        )
+    options["num_classes"] = len(source.classes)
+    options.setdefault("bn_momentum", recipe.bn_momentum)
+    if recipe.dropout is not None:
+        options.setdefault("dropout", recipe.dropout)
+    torch.manual_seed(recipe.seed)
+    model = create_model(config.model, **options)
+    assert isinstance(model, DescribedModule)
+    channels = model.architecture.options.in_channels
+    if channels not in (1, 3):
+        raise OptionError(f"in_channels is {channels}, but pictures have 3 channels (or 1, as grey)")
+    preprocess = choose_preprocess(source, recipe, model.preprocess)
+    if config.weights is not None:
+        start = load(config.weights)
+        reporter.note(transfer(start, model, source.classes, config.weights))
+        if recipe.height is None:
+            preprocess = start.preprocess
+    model.describe(classes=source.classes, preprocess=preprocess, provenance=_provenance(config, source))
+    return model
+
+
+def _provenance(config: RunConfig, source: DataSource) -> dict[str, Any]:
+    return {
+        "data": source.name,
+        "pictures": {split: len(items) for split, items in source.splits.items()},
+        "recipe": config.recipe_name,
+        "epochs": config.recipe.epochs,
+        "seed": config.recipe.seed,
+        "weights": Path(config.weights).name if config.weights else None,
+        "versions": config.versions,
+    }
+
+
+def _describe_data(source: DataSource) -> str:
+    counts = ", ".join(f"{len(items)} {split}" for split, items in source.splits.items())
+    text = f"{source.name}: {source.task}, {len(source.classes)} classes, {counts}"
+    return f"{text}; {source.made_splits}" if source.made_splits else text
+
+
+def _run(trainer: Trainer) -> RunResult:
+    run = trainer.run_folder
+    try:
+        trainer.run()
+    finally:
+        trainer.loader.close()
+        _draw(trainer)
+    best = load(run.best)
+    return RunResult(run=run.path, best=run.best, metrics=best.description.metrics["val"], epochs=trainer.epoch)
+
+
+def _draw(trainer: Trainer) -> None:
+    """Curves and predictions, also of a run that was interrupted; never the reason for a failure."""
+    run = trainer.run_folder
+    rows = run.rows()
+    if not rows or not run.best.exists():
+        return
+    try:
+        curves_picture(rows, run.curves)
+        prediction_page(TorchEngine(load(run.best)), trainer.source, "val", run.predictions)
+    except (HswishError, OSError) as error:
+        trainer.reporter.note(f"no pictures of this run: {error}")

@@ -1,0 +1,208 @@
+"""The training loop, top to bottom.
+
+Everything random is a pure function of (seed, epoch, step, picture): weights, order,
+augmentation and dropout need no stored generator state, so a run that was interrupted and
+resumed makes exactly the steps that an uninterrupted one would have made.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from hswish.data import DataSource
+from hswish.data.dataset import BadFile, PictureDataset
+from hswish.data.loader import TrainLoader, too_many_bad
+from hswish.evaluate import Evaluation, evaluate
+from hswish.models import DescribedModule, save
+from hswish.models.engine import TorchEngine, channels_last
+from hswish.spec.errors import DataError, HswishError
+from hswish.train.interrupt import Interrupted, StopRequest
+from hswish.train.loss import CrossEntropy
+from hswish.train.optim import averaged, build_optimizer, learning_rate
+from hswish.train.recipe import Recipe
+from hswish.train.reporter import Reporter
+from hswish.train.run_folder import RunFolder
+
+_CHECKPOINT_SECONDS = 300.0
+
+
+class Trainer:
+    """Trains `model` on the train split of `source`, keeping its run in `run`."""
+
+    def __init__(
+        self,
+        model: DescribedModule,
+        source: DataSource,
+        dataset: PictureDataset,
+        recipe: Recipe,
+        run: RunFolder,
+        reporter: Reporter,
+        *,
+        class_weights: Tensor | None = None,
+        workers: int | None = None,
+    ) -> None:
+        self.source, self.recipe, self.run_folder, self.reporter = source, recipe, run, reporter
+        self.workers = workers
+        self.fabric = Fabric(accelerator="auto", devices=1, precision=recipe.precision)
+        self.model = channels_last(model).to(self.fabric.device)
+        self.average = averaged(self.model, recipe.ema_decay) if recipe.ema_decay else None
+        self.optimizer = build_optimizer(self.model, recipe)
+        self.network, self.fabric_optimizer = self.fabric.setup(self.model, self.optimizer)
+        self.loss = CrossEntropy(recipe.label_smoothing, class_weights).to(self.fabric.device)
+        self.loader = TrainLoader(dataset, batch_size=recipe.batch_size, seed=recipe.seed, workers=workers)
+        self.steps = len(self.loader)
+        # Where the run stands; all of it goes into the checkpoint.
+        self.epoch = 0
+        self.step = 0  # within the epoch
+        self.loss_sum = 0.0
+        self.pictures = 0
+        self.best = -math.inf
+        self.bad: dict[str, str] = {}
+        self._saved_at = time.monotonic()
+
+    # ---------------------------------------------------------------- the loop
+
+    def run(self) -> None:
+        """Train from where the run stands to the recipe's last epoch.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM; the run is saved and can be resumed exactly.
+            HswishError: the loss is no longer finite; the data contradict themselves.
+            SaveError: the disk is full; the last checkpoint is intact.
+        """
+        with StopRequest() as stop:
+            while self.epoch < self.recipe.epochs:
+                began = time.monotonic()
+                self._train_epoch(stop)
+                seconds = time.monotonic() - began
+                evaluation = self._validate(stop)
+                self._finish_epoch(evaluation, seconds)
+
+    def _train_epoch(self, stop: StopRequest) -> None:
+        self.network.train()
+        self.reporter.start_epoch(self.epoch + 1, self.recipe.epochs, self.steps, self.step)
+        for batch in self.loader.epoch(self.epoch, start_batch=self.step):
+            self._note_bad(batch.bad)
+            if len(batch.indices):
+                self._train_step(batch.pictures, batch.targets)
+            self.step += 1
+            if stop.asked:
+                self._stop()
+            if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
+                self._checkpoint()
+
+    def _train_step(self, pictures: Tensor, targets: Tensor) -> None:
+        recipe, step = self.recipe, self.epoch * self.steps + self.step
+        lr = learning_rate(step, self.steps, recipe)
+        for group in self.fabric_optimizer.param_groups:
+            group["lr"] = lr
+        torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout
+        pictures = pictures.to(self.fabric.device, memory_format=torch.channels_last)
+        loss = self.loss(self.network(pictures), targets.to(self.fabric.device))
+        value = loss.item()
+        if not math.isfinite(value):
+            raise HswishError(
+                f"the loss became {value} at epoch {self.epoch + 1}, step {self.step + 1}: "
+                f"start again with a lower --lr (it was {recipe.lr:g}); {self.run_folder.path} keeps the best so far"
+            )
+        self.fabric_optimizer.zero_grad()
+        self.fabric.backward(loss)
+        if recipe.clip_norm:
+            self.fabric.clip_gradients(self.network, self.fabric_optimizer, max_norm=recipe.clip_norm)
+        self.fabric_optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        self.loss_sum += value * len(pictures)
+        self.pictures += len(pictures)
+        self.reporter.step(len(pictures), value, lr)
+
+    # ---------------------------------------------------------------- measuring and keeping
+
+    @property
+    def kept(self) -> DescribedModule:
+        """The network that is measured and saved: the averaged one where there is an average."""
+        return self.model if self.average is None else self.average.module
+
+    def _validate(self, stop: StopRequest) -> Evaluation:
+        def progress(done: int, total: int) -> None:
+            if stop.asked:
+                self._stop()
+            self.reporter.validated(done, total)
+
+        engine = TorchEngine(self.kept, self.fabric.device)
+        return evaluate(
+            engine, self.source, "val", batch_size=self.recipe.batch_size, workers=self.workers, progress=progress
+        )
+
+    def _finish_epoch(self, evaluation: Evaluation, seconds: float) -> None:
+        name, value = evaluation.headline
+        row: dict[str, Any] = {
+            "epoch": self.epoch + 1,
+            "loss": self.loss_sum / max(self.pictures, 1),
+            "lr": learning_rate((self.epoch + 1) * self.steps - 1, self.steps, self.recipe),
+            "seconds": round(seconds, 3),
+            "pictures_per_second": round(self.pictures / max(seconds, 1e-9), 1),
+            **evaluation.summary(),
+        }
+        if value > self.best:
+            self.best = value
+            self.kept.describe(metrics={"val": {**evaluation.summary(), "epoch": self.epoch + 1}})
+            save(self.kept, self.run_folder.best)
+        row[f"best_{name}"] = self.best
+        self.epoch, self.step, self.loss_sum, self.pictures = self.epoch + 1, 0, 0.0, 0
+        self.run_folder.keep_rows(self.epoch - 1)
+        self.run_folder.append_row(row)
+        self._checkpoint()
+        self.reporter.end_epoch(row)
+
+    def _note_bad(self, files: list[BadFile]) -> None:
+        for file in files:
+            if file.fatal:
+                raise DataError(f"{file.name}: {file.reason}")
+            if file.name not in self.bad:
+                self.bad[file.name] = file.reason
+                self.reporter.note(f"skipped {file.name}: {file.reason}")
+        too_many_bad(self.bad, len(self.source.splits["train"]))
+
+    # ---------------------------------------------------------------- stopping and going on
+
+    def _stop(self) -> None:
+        self._checkpoint()
+        path = self.run_folder.path
+        raise Interrupted(
+            f"interrupted at epoch {self.epoch + 1}, step {self.step} of {self.steps}; "
+            f"go on with: hswish train --resume {path}"
+        )
+
+    def _checkpoint(self) -> None:
+        self.run_folder.write_checkpoint(
+            {
+                "epoch": self.epoch,
+                "step": self.step,
+                "loss_sum": self.loss_sum,
+                "pictures": self.pictures,
+                "best": self.best,
+                "bad": self.bad,
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict() if self.average is not None else None,
+                "optimizer": self.optimizer.state_dict(),
+            }
+        )
+        self._saved_at = time.monotonic()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up the run where `write_checkpoint` left it."""
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.loss_sum, self.pictures = state["loss_sum"], state["pictures"]
+        self.best, self.bad = state["best"], dict(state["bad"])
+        self.run_folder.keep_rows(self.epoch)

@@ -1,0 +1,170 @@
+"""The folder of a run: what lies where, and how it is written so that nothing is lost.
+
+config.json        what is trained, on what, how; `--resume` reads it
+splits.json        which picture is in which split, where hswish made the split
+metrics.jsonl      one line an epoch
+last.ckpt          everything needed to go on exactly
+best.safetensors   the best model so far, ready for use
+curves.png, predictions.png
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hswish.spec.errors import DataError, HswishError, ModelFileError, SaveError
+from hswish.spec.files import append_line, explain_os_error, write_aside, write_json, write_text
+from hswish.train.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What a run trains; stored as `config.json`."""
+
+    data: str
+    """path of the data set, or a built-in name"""
+    model: str
+    options: dict[str, Any]
+    """options of the architecture that the user set"""
+    recipe_name: str
+    recipe: Recipe
+    weights: str | None = None
+    """model file that training starts from"""
+    workers: int | None = None
+    """loader processes; None: chosen from the machine"""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
+        values = dict(values)
+        return cls(**{**values, "recipe": Recipe.from_dict(values["recipe"])})
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run and the reading and writing of its files."""
+
+    path: Path
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.ckpt"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def splits(self) -> Path:
+        return self.path / "splits.json"
+
+    @property
+    def curves(self) -> Path:
+        return self.path / "curves.png"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.png"
+
+    @classmethod
+    def create(cls, path: str | Path) -> RunFolder:
+        """A fresh folder for a run.
+
+        Raises:
+            SaveError: it already holds a run (resume it, or choose another), or cannot be made.
+        """
+        run = cls(Path(path))
+        if run.config.exists() or run.best.exists():
+            raise SaveError(
+                f"{path}: already holds a run; go on with: hswish train --resume {path}, or choose another --out"
+            )
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SaveError(f"cannot make the folder {path}: {explain_os_error(error)}") from error
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """The folder of an earlier run.
+
+        Raises:
+            DataError: it is not one.
+        """
+        run = cls(Path(path))
+        if not run.config.is_file():
+            raise DataError(f"{path}: not a run folder (no config.json in it); name the folder given as --out")
+        return run
+
+    def write_config(self, config: RunConfig) -> None:
+        write_json(self.config, asdict(config))
+
+    def read_config(self) -> RunConfig:
+        """Raises DataError: `config.json` is damaged."""
+        try:
+            return RunConfig.from_dict(json.loads(self.config.read_text(encoding="utf-8")))
+        except HswishError as error:
+            raise DataError(f"{self.config}: {error}") from error
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{self.config}: damaged run ({error}); start a new one") from error
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`; a half-written last line is left out."""
+        rows = []
+        if self.log.exists():
+            for line in self.log.read_text(encoding="utf-8").splitlines():
+                try:
+                    rows.append(json.loads(line))
+                except ValueError:
+                    continue
+        return rows
+
+    def append_row(self, row: dict[str, Any]) -> None:
+        append_line(self.log, json.dumps(row))
+
+    def keep_rows(self, epochs: int) -> None:
+        """Drop the lines of epochs that the checkpoint does not hold; they will be run again."""
+        rows = [row for row in self.rows() if row["epoch"] <= epochs]
+        write_text(self.log, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def write_checkpoint(self, state: dict[str, Any]) -> None:
+        """Raises SaveError: disk full or folder not writable; the previous checkpoint is intact."""
+        buffer = io.BytesIO()  # torch.save reports a full disk as a RuntimeError; plain writes do not
+        torch.save(state, buffer)
+        with write_aside(self.last) as aside:
+            aside.write_bytes(buffer.getbuffer())
+
+    def read_checkpoint(self) -> dict[str, Any] | None:
+        """The last checkpoint, or None if the run was stopped before its first.
+
+        Only tensors and plain values are read: a file that holds code is refused.
+
+        Raises:
+            ModelFileError: damaged, or not a checkpoint.
+        """
+        if not self.last.exists():
+            return None
+        try:
+            state = torch.load(self.last, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+            raise ModelFileError(
+                f"{self.last}: damaged, or not a checkpoint of hswish; {self.best.name} is unaffected"
+            ) from error
+        if not isinstance(state, dict) or "epoch" not in state:
+            raise ModelFileError(f"{self.last}: not a checkpoint of hswish")
+        return state

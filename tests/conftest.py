@@ -1,0 +1,12 @@
+"""What every test shares: repeatable hypothesis runs, short enough for two slow cores."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+# Derandomised, so that a red run is red again; `--hypothesis-profile=search` looks further.
+settings.register_profile(
+    "default", max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("search", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("default")

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hswish.runtime import ClassificationResult, Predictor, SegmentationResult
+from hswish.spec.errors import DataError, OptionError, PictureError
+
+
+def solid(colour: tuple[int, int, int], height: int = 10, width: int = 12) -> np.ndarray:
+    return np.full((height, width, 3), colour, np.uint8)
+
+
+RED, GREEN, BLUE = solid((255, 0, 0)), solid((0, 255, 0)), solid((0, 0, 255))
+
+
+def test_one_picture_gives_one_result(colour_engine, picture_folder: Path) -> None:
+    predictor = Predictor(colour_engine())
+    assert predictor.task == "classification"
+    assert predictor.classes == ("background", "red", "green", "blue")
+    path = picture_folder / "red.png"
+    for source in (path, str(path), path.read_bytes(), RED, Image.fromarray(RED)):
+        result = predictor(source)
+        assert isinstance(result, ClassificationResult)
+        assert result.label == "red"
+        assert result.top(1)[0][1] > 0.9
+        assert result.time_ms > 0
+    assert predictor(path).name == str(path)
+
+
+def test_several_give_a_list_in_order(colour_engine, picture_folder: Path) -> None:
+    predictor = Predictor(colour_engine())
+    expected = ["red", "blue", "green"]
+    assert [result.label for result in predictor(picture_folder)] == expected
+    assert [result.label for result in predictor([picture_folder, RED, GREEN])] == [
+        *expected,
+        "red",
+        "green",
+    ]
+    assert [result.label for result in predictor(f"{picture_folder}/**/*.png")] == ["red", "green"]
+    assert predictor([]) == []
+
+
+def test_mask_comes_back_at_the_picture_s_own_size(colour_engine) -> None:
+    pixels = np.zeros((37, 53, 3), np.uint8)
+    pixels[5:20, 10:30] = (255, 0, 0)
+    pixels[25:, 40:] = (0, 0, 255)
+    truth = np.where(pixels[..., 0] > 0, 1, np.where(pixels[..., 2] > 0, 3, 0))
+    result = Predictor(colour_engine("segmentation", height=37, width=53))(pixels)
+    assert isinstance(result, SegmentationResult)
+    assert np.array_equal(result.mask, truth)
+    result = Predictor(colour_engine("segmentation", height=32, width=32))(pixels)  # scaled there and back
+    assert result.mask.shape == (37, 53)
+    assert (result.mask == truth).mean() > 0.95
+    assert result.picture.size == (53, 37)
+
+
+def test_neighbours_of_equal_size_run_as_one_batch(colour_engine) -> None:
+    engine = colour_engine("segmentation", resize="shorter")
+    wide = solid((0, 255, 0), 8, 16)
+    square = solid((255, 0, 0), 8, 8)
+    results = list(Predictor(engine).stream([wide, square, wide, square, wide], batch_size=4))
+    assert [result.label for result in results] == ["green", "red", "green", "red", "green"]
+    assert sorted(engine.batches) == [(1, 3, 8, 16), (2, 3, 8, 8), (2, 3, 8, 16)]
+
+
+def test_bad_pictures_are_reported_and_skipped(colour_engine, picture_folder: Path) -> None:
+    (picture_folder / "bad.jpg").write_bytes(b"not a picture")
+    (picture_folder / "empty.png").touch()
+    predictor = Predictor(colour_engine())
+    bad: list[PictureError] = []
+    results = list(predictor.stream([picture_folder], batch_size=2, on_bad=bad.append))
+    assert [result.label for result in results] == ["red", "blue", "green"]
+    assert [Path(error.name).name for error in bad] == ["bad.jpg", "empty.png"]
+    for source in (picture_folder, picture_folder / "bad.jpg", b"", [RED, b"junk"]):
+        with pytest.raises(PictureError):
+            predictor(source)
+
+
+def test_user_errors_name_the_remedy(colour_engine, tmp_path: Path) -> None:
+    predictor = Predictor(colour_engine())
+    with pytest.raises(DataError, match=r"gone\.jpg: no such file"):
+        predictor(tmp_path / "gone.jpg")
+    with pytest.raises(OptionError, match="int is no picture source"):
+        predictor(3)
+    with pytest.raises(OptionError, match="batch_size"):
+        predictor.stream([RED], batch_size=0)
+
+
+def test_an_endless_source_is_read_no_further_than_needed(colour_engine) -> None:
+    pulled = 0
+
+    def camera():
+        nonlocal pulled
+        while True:
+            pulled += 1
+            yield RED
+
+    predictor = Predictor(colour_engine())
+    stream = predictor.stream(camera(), batch_size=1)
+    assert next(stream).label == "red"
+    assert pulled == 1  # answered at once
+    stream.close()
+    pulled = 0
+    stream = predictor.stream(camera())
+    assert next(stream).label == "red"
+    assert pulled < 20
+    stream.close()
+    time.sleep(0.05)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("hswish-decode")]
+
+
+def test_one_predictor_serves_many_threads(colour_engine) -> None:
+    predictor = Predictor(colour_engine())  # the engine asserts that it is never entered twice
+    with ThreadPoolExecutor(8) as pool:
+        labels = [result.label for result in pool.map(predictor, [RED, GREEN, BLUE] * 20)]
+    assert labels == ["red", "green", "blue"] * 20
+
+
+def test_prediction_imports_no_torch() -> None:
+    code = "import sys, hswish.runtime; assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
