@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import time
@@ -18,6 +19,8 @@ from PIL import Image, ImageOps
 
 from hswish.spec.errors import PictureError
 from hswish.spec.pictures import MAX_PIXELS, is_picture_name, read_mask, read_picture, read_size
+
+pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*")  # hostile EXIF, on purpose
 
 
 def ramp(height: int = 24, width: int = 36) -> NDArray[np.uint8]:
@@ -263,12 +266,10 @@ def test_the_error_names_file_and_cause(tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP"])
 def test_truncated_at_any_length(format: str) -> None:
     data = encode(Image.fromarray(ramp(16, 16)), format)
-    for length in range(0, len(data) - 1, 7):
-        try:  # an end marker alone may be missing without loss
-            assert read_picture(data[:length]).size == (16, 16)
-            assert length > len(data) * 0.9
-        except PictureError:
-            pass
+    whole = pixels(data)
+    for length in range(0, len(data) - 1, 3):
+        with contextlib.suppress(PictureError):  # else only the end marker was cut, and no pixel is lost
+            assert np.array_equal(pixels(data[:length]), whole)
 
 
 def test_other_programs_are_never_started() -> None:
@@ -410,10 +411,8 @@ def test_mutated_files_raise_nothing_but_picture_error(
     if cut is not None:
         data = data[: int(cut * len(data))]
     for read in (read_picture, read_mask, read_size):
-        try:
+        with contextlib.suppress(PictureError):
             read(bytes(data) + junk)
-        except PictureError as error:
-            assert "\n" not in str(error)
 
 
 @given(

@@ -204,8 +204,7 @@ def test_crop_scales_no_more_than_it_must(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_trimming_a_panorama_keeps_its_centre() -> None:
     """Cut before scaling (20:1) against scaled whole: the same crop but for a shift below a pixel."""
-    image = photo(60, 1200).resize((1200, 60), Image.Resampling.BOX)
-    smooth = image.resize((150, 60), Image.Resampling.BOX).resize((1200, 60), Image.Resampling.BILINEAR)
+    smooth = photo(4, 80).resize((1200, 60), Image.Resampling.BICUBIC)
     found = np.asarray(Preprocess(height=30, width=30).resized(smooth)).astype(int)
     expected = np.asarray(torchvision_crop(smooth, 30, 30, "bilinear")).astype(int)
     assert np.abs(found - expected).mean() < 3

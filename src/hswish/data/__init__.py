@@ -3,7 +3,7 @@
     opening  ->  DataSource  ->  PictureDataset + transform  ->  TrainLoader, eval_loader
     (layouts, splits)   (source)            (dataset, augment)         (loader)
 
-Only `dataset` and `loader` import torch, only `augment` albumentations and only `digits`
+Only `dataset`, `loader` and `workers` import torch, only `augment` albumentations and only `digits`
 scikit-learn; every name here loads its file when it is first used.
 """
 
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hswish.data.augment import Augment, EvalTransform, TrainTransform
     from hswish.data.dataset import PictureDataset, Sample
-    from hswish.data.loader import Batch, EvalBatch, TrainLoader, default_workers, eval_loader
+    from hswish.data.loader import Batch, EvalBatch, TrainLoader, eval_loader
     from hswish.data.opening import BUILT_IN, open_data
     from hswish.data.problems import BadFile, raise_fatal, too_many_bad
     from hswish.data.source import DataSource, Hints, Item
     from hswish.data.statistics import class_frequencies, class_weights
+    from hswish.data.workers import default_workers
 
 _HOMES = {
     "Augment": "augment",
@@ -37,7 +38,7 @@ _HOMES = {
     "TrainTransform": "augment",
     "class_frequencies": "statistics",
     "class_weights": "statistics",
-    "default_workers": "loader",
+    "default_workers": "workers",
     "eval_loader": "loader",
     "open_data": "opening",
     "raise_fatal": "problems",

@@ -6,29 +6,22 @@ epoch), so a run that resumes at (epoch, batch) sees the very batches it would h
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from hswish.data.augment import EvalTransform
-from hswish.data.dataset import Key, PictureDataset, Sample
+from hswish.data.dataset import PictureDataset, Sample
 from hswish.data.problems import BadFile
 from hswish.data.source import DataSource
+from hswish.data.workers import KeySampler, data_loader
 from hswish.spec.errors import OptionError
 from hswish.spec.preprocess import Preprocess
-
-_MAX_WORKERS = 8
-_MIN_SHARED_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -67,22 +60,6 @@ class EvalBatch:
 
     def __len__(self) -> int:
         return len(self.indices)
-
-
-def default_workers() -> int:
-    """Loading processes that suit this machine: one a core, at most eight.
-
-    None where shared memory is tiny (a container's default is 64 MB), for a batch passes
-    through it and the system kills a process that finds it full.
-    """
-    shared = Path("/dev/shm")
-    if shared.is_dir() and shutil.disk_usage(shared).free < _MIN_SHARED_BYTES:
-        return 0
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        cores = os.cpu_count() or 1
-    return min(cores, _MAX_WORKERS)
 
 
 # --------------------------------------------------------------------------------------
@@ -139,8 +116,8 @@ class TrainLoader:
             raise OptionError(f"rank must be 0 to {world_size - 1}, not {rank}")
         self.dataset, self.batch_size, self.seed = dataset, _checked_batch_size(batch_size), seed
         self._rank, self._world_size = rank, world_size
-        self._sampler = _EpochSampler()
-        self._loader = _data_loader(dataset, self._sampler, _collate_train, workers, persistent=True)
+        self._sampler = KeySampler()
+        self._loader = data_loader(dataset, self._sampler, _collate_train, workers, persistent=True)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -155,19 +132,6 @@ class TrainLoader:
     def _batches(self, epoch: int) -> list[list[int]]:
         order = epoch_order(len(self.dataset), self.seed, epoch, self._rank, self._world_size)
         return batched(order, self.batch_size)
-
-
-class _EpochSampler(Sampler[list[Key]]):
-    """Hands out whatever batches of keys it was given last."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[Key]] = []
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
 
 
 def _collate_train(loaded: list[Sample | BadFile]) -> Batch:
@@ -213,9 +177,9 @@ def eval_loader(
     taken = min(count, limit or count)
     indices = [index * count // taken for index in range(taken)]
     size = _checked_batch_size(batch_size)
-    sampler = _EpochSampler()
+    sampler = KeySampler()
     sampler.batches = [[(0, index) for index in indices[start : start + size]] for start in range(0, taken, size)]
-    return _data_loader(dataset, sampler, _CollateEval(dataset), workers, persistent=False)
+    return data_loader(dataset, sampler, _CollateEval(dataset), workers, persistent=False)
 
 
 class _CollateEval:
@@ -232,35 +196,6 @@ class _CollateEval:
             indices=[sample.index for sample in good],
             bad=[problem for problem in loaded if isinstance(problem, BadFile)],
         )
-
-
-# --------------------------------------------------------------------------------------
-# Both
-# --------------------------------------------------------------------------------------
-
-
-def _data_loader(
-    dataset: PictureDataset, sampler: _EpochSampler, collate: Any, workers: int | None, persistent: bool
-) -> DataLoader[Any]:
-    count = default_workers() if workers is None else workers
-    if not 0 <= count <= 256:
-        raise OptionError(f"workers must be 0 to 256, not {count}")
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=count,
-        persistent_workers=persistent and count > 0,
-        multiprocessing_context="fork" if count else None,
-        worker_init_fn=_start_worker,
-        # Its own generator: drawing from torch's global one would change dropout on resume.
-        generator=torch.Generator(),
-    )
-
-
-def _start_worker(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process says goodbye for all
-    torch.set_num_threads(1)
 
 
 def _checked_batch_size(batch_size: int) -> int:

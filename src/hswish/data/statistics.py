@@ -53,10 +53,11 @@ def class_frequencies(source: DataSource, split: str) -> NDArray[np.int64]:
 def class_weights(frequencies: NDArray[np.int64], rule: WeightRule) -> NDArray[np.float32]:
     """Weight of each class in the loss, (K,) float32, from its counts (K,).
 
-    none: 1 each. inverse_log: 1 / ln(1.10 + p) for a class of share p (ENet, arXiv
-    1606.02147, section 5.2, with 1.10 for its 1.02: rare classes weigh at most ten times as
-    much). median: the median share over p (Eigen and Fergus, arXiv 1411.4734); a class that
-    never occurs weighs 0.
+    none: 1 each.
+    inverse_log: 1 / ln(1.10 + p) for a class of share p (ENet, arXiv 1606.02147, with 1.10
+    for its 1.02, so that the rarest class weighs 10.5 at most).
+    median: the median share over p (Eigen and Fergus, arXiv 1411.4734); a class that never
+    occurs weighs 0.
 
     Raises:
         OptionError: no such rule.

@@ -106,7 +106,7 @@ def _add(
             metrics.update(logits, table[np.array(targets)])
             continue
         for row, target in zip(logits, targets, strict=True):
-            truth = table[np.asarray(target)]  # (H, W), 255 stays 255
+            truth = table.astype(np.uint8)[np.asarray(target)]  # (H, W), 255 stays 255
             metrics.update(mask_at_size(row, (truth.shape[0], truth.shape[1])), truth)
 
 

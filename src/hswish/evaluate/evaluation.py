@@ -47,6 +47,10 @@ class Evaluation:
             return tuple(self.classes[index] for index in self.scores.absent)
         return tuple(name for name, count in zip(self.classes, self.scores.support, strict=True) if not count)
 
+    def summary(self) -> dict[str, float | None]:
+        """The figures that fit on one line, by name."""
+        return _summary(self.scores)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `per_class` is recall for labels, IoU for masks; null where undefined."""
         return {

@@ -27,7 +27,7 @@ def confusion_picture(evaluation: Evaluation, path: str | Path) -> None:
     """Draw the confusion matrix, each row as shares of its true class, to `path`.
 
     Up to 20 classes the cells show percentages; with many classes the picture grows so that
-    every name stays readable. Rows of classes that do not occur are hatched grey.
+    every name stays readable. Rows of classes that do not occur are left grey.
 
     Raises:
         SaveError: the file cannot be written.
@@ -43,7 +43,8 @@ def confusion_picture(evaluation: Evaluation, path: str | Path) -> None:
     axes.set_facecolor("#eceef0")  # where a class does not occur
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     names = [name if len(name) <= 18 else name[:17] + "…" for name in evaluation.classes]
-    upright = count > 6 or max(map(len, names)) > 7
+    letter = 0.62 * font / 72  # inches, on average
+    upright = max(map(len, names)) * letter > 0.9 * side / count
     axes.set_xticks(range(count), names, fontsize=font, rotation=90 if upright else 0)
     axes.set_yticks(range(count), names, fontsize=font)
     axes.set_xlabel("predicted", color=_INK, labelpad=8)
@@ -59,12 +60,12 @@ def confusion_picture(evaluation: Evaluation, path: str | Path) -> None:
     name, value = evaluation.headline
     axes.set_title(
         f"{evaluation.data}, {evaluation.split}: {_title_of(name)} {value:.1%}",
-        color=_INK, fontsize=11, loc="left", pad=12,
+        color=_INK, fontsize=11 if count <= 40 else 16, loc="left", pad=12,
     )  # fmt: skip
-    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, ticks=[0, 0.5, 1], shrink=0.6)
-    bar.ax.set_yticklabels(["0 %", "50 %", "100 %"], fontsize=8, color=_INK)
+    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, ticks=[0, 0.5, 1], shrink=min(0.6, 5 / side))
+    bar.ax.set_yticklabels(["0%", "50%", "100%"], fontsize=8, color=_INK)
     bar.ax.tick_params(length=0)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     _save(figure, path)
 
 
@@ -84,10 +85,10 @@ def curves_picture(history: Sequence[Mapping[str, Any]], path: str | Path) -> No
         raise DataError("no epoch has been recorded, so there is no curve to draw; train for one epoch or more")
     figure = _figure(10.5, 3.9)
     left, right = figure.subplots(1, 2)
-    for axes in (left, right):
-        _quiet_axes(axes)
     _plot_losses(left, history)
     _plot_score(right, history)
+    for axes in (left, right):
+        _quiet_axes(axes)
     _save(figure, path)
 
 
@@ -101,14 +102,17 @@ def _plot_losses(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     epochs, values = _column(history, "lr")
     if values:
         rate = axes.twinx()
-        lines += rate.plot(epochs, values, color=_GREY, linewidth=1, linestyle=(0, (4, 2)), label="learning rate")
+        style: Any = {"color": _GREY, "linewidth": 1, "linestyle": (0, (4, 2)), "label": "learning rate"}
+        lines += rate.plot(epochs, values, marker="." if len(values) == 1 else "", **style)
         rate.set_ylim(bottom=0)
-        rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2), useMathText=True)
+        rate.yaxis.set_major_formatter("{x:.2g}")
         rate.tick_params(length=0, colors=_GREY, labelsize=8)
-        rate.yaxis.get_offset_text().set(color=_GREY, fontsize=8)
         _no_frame(rate)
     if lines:
-        axes.legend(handles=lines, frameon=False, fontsize=9, labelcolor=_INK, loc="upper right")
+        axes.legend(
+            handles=lines, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.3,
+            frameon=False, fontsize=9, labelcolor=_INK, handlelength=1.6, columnspacing=1.4,
+        )  # fmt: skip
 
 
 def _plot_score(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
@@ -124,12 +128,12 @@ def _plot_score(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     axes.plot(epochs[best], percents[best], "o", color=_GREEN, markersize=7, markeredgecolor="white")
     late = best > 0.6 * len(percents)
     axes.annotate(
-        f"best {percents[best]:.1f} %, epoch {epochs[best]:g}", (epochs[best], percents[best]),
+        f"best {percents[best]:.1f}%, epoch {epochs[best]:g}", (epochs[best], percents[best]),
         xytext=(-6 if late else 6, 7), textcoords="offset points",
         ha="right" if late else "left", color=_INK, fontsize=9,
     )  # fmt: skip
     axes.margins(y=0.12)
-    axes.yaxis.set_major_formatter("{x:g} %")
+    axes.yaxis.set_major_formatter("{x:g}%")
 
 
 def _column(history: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
@@ -165,7 +169,11 @@ def _quiet_axes(axes: Axes) -> None:
     axes.grid(axis="y", color=_LINE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, colors=_INK, labelsize=9)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+    low, high = axes.get_ylim()
+    if high - low < 0.05 * abs(high):  # one epoch, or a flat line: no ruler for the last digits
+        axes.set_ylim(low - 0.1 * abs(high), high + 0.1 * abs(high))
     _no_frame(axes)
 
 
@@ -180,7 +188,9 @@ def _figure(width: float, height: float) -> Figure:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise MissingPackageError("matplotlib", "train", "drawing figures") from error
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr, call-arg]
+    return figure
 
 
 def _save(figure: Figure, path: str | Path) -> None:

@@ -103,13 +103,20 @@ class FeatureExtractor(nn.Module):
                 raise unknown_name("feature map", name, table)
         self.feature_info = [table[name] for name in self.tap_names]
         self.backbone = Backbone(arch)
-        if "last" not in self.tap_names:  # drop what no tap needs: no idle weights
-            keep = 1 + max(_depth(name, len(self.backbone.blocks)) for name in self.tap_names)
-            del self.backbone.blocks[keep:]
-            del self.backbone.last
+        if "last" not in self.tap_names:
+            _drop_idle(self.backbone, max(self.tap_names, key=list(table).index))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return self.backbone.taps(x, self.tap_names)
+
+
+def _drop_idle(backbone: Backbone, deepest: str) -> None:
+    """Delete the weights that the map called `deepest`, and those before it, do not need."""
+    del backbone.last
+    del backbone.blocks[_depth(deepest, len(backbone.blocks)) + 1 :]
+    for inner in ("expand", "depthwise"):
+        if deepest.endswith(f".{inner}"):
+            cast(InvertedResidual, backbone.blocks[-1]).stop_after(inner)
 
 
 def _depth(name: str, blocks: int) -> int:

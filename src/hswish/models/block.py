@@ -10,7 +10,7 @@ x (N, in, H, W)
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -96,6 +96,12 @@ class InvertedResidual(nn.Module):
         )
         self.se = SqueezeExcite(expanded, block.se_channels) if block.se_channels else nn.Identity()
         self.project = ConvNormAct(expanded, block.out_channels, options)
+
+    def stop_after(self, inner: Literal["expand", "depthwise"]) -> None:
+        """Drop the layers that the map called `inner` does not need; what follows it passes through."""
+        for name in ("se", "project") if inner == "depthwise" else ("depthwise", "se", "project"):
+            setattr(self, name, nn.Identity())
+        self.has_residual = False
 
     def maps(self, x: Tensor) -> BlockMaps:
         """Run the block and return its inner tensors beside its output."""

@@ -26,7 +26,8 @@ def save(model: nn.Module, path: str | Path, *, dtype: torch.dtype | None = None
     """Write `model` with its description; the previous file stays intact until the last moment.
 
     Args:
-        dtype: store floating-point weights as this type (`torch.float16` halves the file).
+        dtype: store floating-point weights as this type (`torch.float16` halves the file);
+            a tensor with a value beyond the type's range is stored as it is.
 
     Raises:
         OptionError: not a network made by `create_model` or `load`.
@@ -60,6 +61,9 @@ def load(path: str | Path) -> DescribedModule:
         state = safetensors.torch.load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise ModelFileError(f"{path}: its weights cannot be read ({error}); fetch the file again") from error
+    for name, tensor in state.items():
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise ModelFileError(f"{path}: {name} is stored as {tensor.dtype}, which is no type for it")
     state = {name: tensor.to(expected[name].dtype, copy=True) for name, tensor in state.items()}
     model.load_state_dict(state, assign=True)
     model.description = description
@@ -67,7 +71,10 @@ def load(path: str | Path) -> DescribedModule:
 
 
 def _stored(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+    if dtype is None or not tensor.is_floating_point():
+        return tensor
+    small = tensor.to(dtype)
+    return small if torch.equal(small.isfinite(), tensor.isfinite()) else tensor
 
 
 def _check_shapes(path: str | Path, expected: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
@@ -77,10 +84,12 @@ def _check_shapes(path: str | Path, expected: dict[str, torch.Tensor], header: d
         ("has unknown weights", found.keys() - expected.keys()),
     ):
         if names:
-            listed = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            # The names are the file's own: quoted and cut, so that the error stays one line.
+            listed = ", ".join(f"{name!r:.80}" for name in sorted(names)[:3])
+            listed += f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise ModelFileError(f"{path}: {problem} {listed}; its description does not fit its contents")
     for name, tensor in expected.items():
         if list(tensor.shape) != found[name]:
             raise ModelFileError(
-                f"{path}: {name} has shape {found[name]}, its description asks for {list(tensor.shape)}"
+                f"{path}: {name} has shape {found[name]!r:.80}, its description asks for {list(tensor.shape)}"
             )

@@ -9,7 +9,7 @@ from torch import nn
 
 from hswish.spec.architecture import Architecture
 from hswish.spec.artifact import Description
-from hswish.spec.errors import OptionError
+from hswish.spec.errors import HswishError, OptionError
 from hswish.spec.preprocess import Preprocess
 
 
@@ -40,13 +40,17 @@ class DescribedModule(nn.Module):
         """Set fields of the description: `classes`, `preprocess`, `metrics`, `provenance`.
 
         Raises:
-            OptionError: as many class names as outputs are needed.
+            OptionError: as many class names as outputs are needed, preprocessing that makes the
+                network's channels, and nothing that JSON cannot hold.
         """
         description = replace(self.description, **changes)
         outputs = self.architecture.options.num_classes
         if len(description.classes) != outputs:
             raise OptionError(f"{len(description.classes)} class names for a network with {outputs} outputs")
-        self.description = description
+        try:  # what a file would give back, so that whatever is saved can be loaded
+            self.description = Description.from_json(description.to_json())
+        except (HswishError, TypeError, ValueError) as error:
+            raise OptionError(f"a model file cannot hold this {' or '.join(changes)}: {error}") from error
 
 
 def default_description(arch: Architecture) -> Description:

@@ -18,9 +18,9 @@ class TorchEngine:
 
     suffixes: tuple[str, ...] = (".safetensors",)
 
-    def __init__(self, model: DescribedModule, device: str | torch.device = "cpu") -> None:
+    def __init__(self, model: DescribedModule, device: str | torch.device | None = None) -> None:
         self.model = model
-        self.device = torch.device(device)
+        self.device = torch.device(device) if device is not None else next(model.parameters()).device
 
     @property
     def description(self) -> Description:
@@ -40,7 +40,7 @@ class TorchEngine:
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits of a normalised batch (N, C, H, W): (N, K), or (N, K, H, W) for masks."""
-        was_training = self.model.training
+        training = [module for module in self.model.modules() if module.training]  # some may be frozen
         self.model.eval()
         try:
             with torch.inference_mode():
@@ -48,7 +48,8 @@ class TorchEngine:
                 logits = self.model(pictures.to(memory_format=torch.channels_last))
                 return logits.float().cpu().numpy()
         finally:
-            self.model.train(was_training)
+            for module in training:
+                module.training = True
 
 
 def channels_last(model: DescribedModule) -> DescribedModule:

@@ -26,7 +26,10 @@ class Engine(Protocol):
 
     suffixes: tuple[str, ...]
     """endings of the files it opens, such as `.safetensors`"""
-    description: Description
+
+    @property
+    def description(self) -> Description:
+        """What the model file says about itself."""
 
     @classmethod
     def open(cls, path: Path, threads: int | None = None) -> Engine:

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hswish.runtime.engine import Engine, open_engine
+from hswish.runtime.named import Named
 from hswish.runtime.postprocess import check_logits, mask_at_size, softmax
 from hswish.runtime.results import ClassificationResult, Result, SegmentationResult
-from hswish.runtime.sources import Named, expand_sources, is_single
+from hswish.runtime.sources import expand_sources, is_single
 from hswish.spec.artifact import Description
 from hswish.spec.errors import OptionError, PictureError
 

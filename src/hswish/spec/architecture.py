@@ -116,8 +116,6 @@ MODEL_NAMES: tuple[str, ...] = (*TABLES, *(LRASPP_PREFIX + name for name in TABL
 # Options a user may set
 # --------------------------------------------------------------------------------------
 
-_MAX_CHANNELS = 65536  # a description comes from an untrusted file: no layer of a billion channels
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -155,10 +153,10 @@ class Options:
         _check(_is_number(self.width_mult) and 0 < self.width_mult <= 16, "width_mult: above 0, at most 16")
         _check(_is_number(self.dropout) and 0 <= self.dropout < 1, "dropout must be in [0, 1)")
         _check(_is_int(self.output_stride) and self.output_stride in (8, 16, 32), "output_stride must be 8, 16 or 32")
-        for name in ("in_channels", "head_channels"):
+        for name in ("in_channels", "head_channels"):  # bounded, for a description comes from an untrusted file
             value = getattr(self, name)
-            good = _is_int(value) and 1 <= value <= _MAX_CHANNELS
-            _check(good or (value is None and name == "head_channels"), f"{name} must be 1 to {_MAX_CHANNELS}")
+            good = _is_int(value) and 1 <= value <= 65536
+            _check(good or (value is None and name == "head_channels"), f"{name} must be 1 to 65536")
         _check(self.width_rule in ("tensorflow", "torchvision"), "width_rule: tensorflow or torchvision")
         _check(isinstance(self.reduced_tail, bool), "reduced_tail must be true or false")
         _check(_is_number(self.bn_eps) and 0 < self.bn_eps <= 1, "bn_eps: above 0, at most 1")
@@ -244,6 +242,8 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
+    """Stem, blocks and the last 1x1 convolution, resolved."""
+
     in_channels: int
     stem_channels: int
     blocks: tuple[Block, ...]
@@ -280,6 +280,8 @@ class LRASPPHead:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
+    """A whole network, every number fixed: what the torch modules and the budget are built from."""
+
     name: str
     task: Task
     options: Options
@@ -288,6 +290,7 @@ class Architecture:
     source: str
 
     def options_dict(self) -> dict[str, Any]:
+        """The options as an artifact stores them; `resolve(name, **these)` gives this network again."""
         return asdict(self.options)
 
 
@@ -324,9 +327,8 @@ def resolve(name: str, **options: Any) -> Architecture:
             dropout=opts.dropout,
         )
     else:
-        hidden = table.hidden
-        if opts.width_rule == "torchvision":
-            hidden = make_divisible(hidden * opts.width_mult)
+        scaled = opts.width_rule == "torchvision"
+        hidden = make_divisible(table.hidden * opts.width_mult) if scaled else table.hidden
         head = ClassifierHead(
             in_channels=backbone.last_channels,
             hidden_channels=opts.head_channels or hidden,

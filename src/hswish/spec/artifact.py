@@ -99,7 +99,7 @@ class Description:
         if len(classes) != architecture.options.num_classes:
             raise ValueError(f"{len(classes)} class names for {architecture.options.num_classes} outputs")
         if document["task"] != architecture.task:
-            raise ValueError(f"task {document['task']!r} does not fit the model {model}")
+            raise ValueError(f"task {str(document['task'])[:80]!r} does not fit the model {model}")
         preprocess = Preprocess.from_dict(document["preprocess"])
         made, taken = preprocess.channel_count, architecture.options.in_channels
         if taken in (1, 3) and made != taken:  # other counts have no channel order here: fed by the user's own code
@@ -175,8 +175,9 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 
 def _not_ours(path: Path, start: bytes) -> str:
-    # A header's length has zeros in its upper bytes, so one that begins with 0x80 is no pickle.
-    if start.startswith(b"PK\x03\x04") or (start.startswith(b"\x80") and any(start[4:])):
+    # A pickle begins with 0x80 and its protocol; so may a small header's length, but that goes on with zeros.
+    is_pickle = start[:1] == b"\x80" and start[1] in range(2, 6) and any(start[2:])
+    if is_pickle or start.startswith(b"PK\x03\x04"):
         return (
             f"{path}: a pickled PyTorch checkpoint, which could run code when opened; "
             "hswish opens .safetensors files only"

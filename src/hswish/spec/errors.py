@@ -59,7 +59,13 @@ def unknown_name(kind: str, name: object, options: Iterable[str]) -> OptionError
     >>> str(unknown_name("model", "mobilenet_v3_larg", ["mobilenet_v3_large", "vgg"]))
     "unknown model 'mobilenet_v3_larg'; did you mean mobilenet_v3_large?"
     """
-    options = list(options)
-    near = difflib.get_close_matches(str(name), options, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(options)}"
-    return OptionError(f"unknown {kind} {str(name)!r}; {hint}")
+    given = str(name)[:80]  # it may come from a damaged file: no message of a megabyte
+    by_lower = {option.lower(): option for option in options}
+    near = [by_lower[key] for key in difflib.get_close_matches(given.lower(), by_lower, n=3, cutoff=0.5)]
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
+    elif by_lower:
+        hint = f"choose from {', '.join(by_lower.values())}"
+    else:
+        hint = "there is none here"
+    return OptionError(f"unknown {kind} {given!r}; {hint}")

@@ -11,12 +11,8 @@ from typing import Any
 
 import torch
 
-from hswish.data import DataSource, open_data
-from hswish.data.augment import TrainTransform
-from hswish.data.dataset import PictureDataset
-from hswish.data.statistics import class_frequencies, class_weights
-from hswish.evaluate.figures import curves_picture
-from hswish.evaluate.pages import prediction_page
+from hswish.data import DataSource, PictureDataset, TrainTransform, class_frequencies, class_weights, open_data
+from hswish.evaluate import curves_picture, prediction_page
 from hswish.models import DescribedModule, create_model, load
 from hswish.models.engine import TorchEngine
 from hswish.spec.architecture import task_of
@@ -194,7 +190,6 @@ def _run(trainer: Trainer) -> RunResult:
     try:
         trainer.run()
     finally:
-        trainer.loader.close()
         _draw(trainer)
     best = load(run.best)
     return RunResult(run=run.path, best=run.best, metrics=best.description.metrics["val"], epochs=trainer.epoch)

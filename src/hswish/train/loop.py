@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from hswish.data import DataSource
-from hswish.data.dataset import BadFile, PictureDataset
-from hswish.data.loader import TrainLoader, too_many_bad
+from hswish.data import BadFile, DataSource, PictureDataset, TrainLoader, raise_fatal, too_many_bad
 from hswish.evaluate import Evaluation, evaluate
 from hswish.models import DescribedModule, save
 from hswish.models.engine import TorchEngine, channels_last
-from hswish.spec.errors import DataError, HswishError
+from hswish.spec.errors import HswishError
 from hswish.train.interrupt import Interrupted, StopRequest
 from hswish.train.loss import CrossEntropy
 from hswish.train.optim import averaged, build_optimizer, learning_rate
@@ -89,7 +88,7 @@ class Trainer:
         self.reporter.start_epoch(self.epoch + 1, self.recipe.epochs, self.steps, self.step)
         for batch in self.loader.epoch(self.epoch, start_batch=self.step):
             self._note_bad(batch.bad)
-            if len(batch.indices):
+            if len(batch):
                 self._train_step(batch.pictures, batch.targets)
             self.step += 1
             if stop.asked:
@@ -127,7 +126,7 @@ class Trainer:
     @property
     def kept(self) -> DescribedModule:
         """The network that is measured and saved: the averaged one where there is an average."""
-        return self.model if self.average is None else self.average.module
+        return self.model if self.average is None else cast(DescribedModule, self.average.module)
 
     def _validate(self, stop: StopRequest) -> Evaluation:
         def progress(done: int, total: int) -> None:
@@ -161,10 +160,9 @@ class Trainer:
         self._checkpoint()
         self.reporter.end_epoch(row)
 
-    def _note_bad(self, files: list[BadFile]) -> None:
+    def _note_bad(self, files: Sequence[BadFile]) -> None:
+        raise_fatal(files)
         for file in files:
-            if file.fatal:
-                raise DataError(f"{file.name}: {file.reason}")
             if file.name not in self.bad:
                 self.bad[file.name] = file.reason
                 self.reporter.note(f"skipped {file.name}: {file.reason}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +53,9 @@ def averaged(model: nn.Module, decay: float) -> AveragedModel:
     return AveragedModel(model, multi_avg_fn=_ema(decay), use_buffers=True)
 
 
-def _ema(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+def _ema(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
     @torch.no_grad()
-    def update(averages: Sequence[Tensor], currents: Sequence[Tensor], count: Tensor | int) -> None:
+    def update(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
         steps = int(count)
         now = min(decay, (1 + steps) / (10 + steps))
         if averages[0].is_floating_point():

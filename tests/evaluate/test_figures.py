@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hswish.evaluate import Evaluation, confusion_picture, curves_picture
+from hswish.metrics import ClassificationMetrics
+from hswish.spec.errors import DataError, MissingPackageError, SaveError
+
+
+def evaluation_of(classes: int, seed: int = 0) -> Evaluation:
+    """A fair classifier that takes a class for its neighbour at times; the last class never occurs."""
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, max(1, classes - 1), 40 * classes)
+    logits = rng.normal(size=(len(targets), classes))
+    logits[np.arange(len(targets)), (targets + (rng.random(len(targets)) < 0.2)) % classes] += 4
+    metrics = ClassificationMetrics(classes)
+    metrics.update(logits, targets)
+    return Evaluation(
+        model="mobilenet_v3_small",
+        data="made-up",
+        split="val",
+        task="classification",
+        classes=tuple(f"class number {index}" if index % 3 else f"c{index}" for index in range(classes)),
+        scores=metrics.compute(),
+        skipped=(),
+        seconds=1.0,
+    )
+
+
+def history_of(epochs: int) -> list[dict[str, float]]:
+    return [
+        {
+            "epoch": epoch,
+            "loss": 2.2 * 0.93**epoch + 0.3,
+            "val_loss": 2.0 * 0.95**epoch + 0.45,
+            "lr": 0.1 * np.cos(epoch / epochs * np.pi / 2) ** 2,
+            "top1": 0.92 - 0.7 * 0.92**epoch,
+        }
+        for epoch in range(1, epochs + 1)
+    ]
+
+
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+    return image
+
+
+@pytest.mark.parametrize("classes", [2, 11, 100])
+def test_confusion_is_drawn_for_few_and_many_classes(classes: int, tmp_path: Path) -> None:
+    confusion_picture(evaluation_of(classes), tmp_path / "confusion.png")
+    image = opened(tmp_path / "confusion.png")
+    assert min(image.size) > 400
+    assert max(image.size) < 5000
+    assert len(image.convert("RGB").getcolors(2**24) or []) > 50
+
+
+def test_matplotlib_and_torch_are_imported_only_where_needed() -> None:
+    code = "import sys, hswish.evaluate; assert not {'matplotlib', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("epochs", [1, 8, 90])
+def test_curves_are_drawn(epochs: int, tmp_path: Path) -> None:
+    curves_picture(history_of(epochs), tmp_path / "deep" / "curves.png")
+    assert opened(tmp_path / "deep" / "curves.png").width > 1000
+    curves_picture(history_of(epochs), tmp_path / "curves.svg")
+    assert (tmp_path / "curves.svg").read_text().startswith("<?xml")
+
+
+def test_rows_with_gaps_are_drawn(tmp_path: Path) -> None:
+    rows = [{"epoch": 1, "loss": float("nan"), "miou": 0.2}, {"epoch": 2, "loss": 1.5, "miou": None}, {"epoch": 3}]
+    curves_picture(rows, tmp_path / "curves.png")
+    curves_picture([{"epoch": 1, "loss": 2.0}], tmp_path / "curves.png")
+    with pytest.raises(DataError, match="no epoch"):
+        curves_picture([], tmp_path / "curves.png")
+
+
+def test_errors_name_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SaveError, match="cannot save"):
+        curves_picture(history_of(3), tmp_path / "file" / "curves.png")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingPackageError, match=r"hswish\[train\]"):
+        curves_picture(history_of(3), tmp_path / "curves.png")
