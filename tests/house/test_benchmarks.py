@@ -36,7 +36,7 @@ def test_rows_and_ratio(startup: ModuleType) -> None:
         {"name", "median_ms", "min_ms", "max_ms", "runs", "against", "ratio"}
     ] * 2
     assert rows[0].ratio is None
-    assert rows[1].ratio == pytest.approx(rows[1].median_ms / rows[0].median_ms, abs=0.05)
+    assert rows[1].ratio == pytest.approx(rows[1].median_ms / rows[0].median_ms, rel=0.02)
     assert rows[1].median_ms > 300
     assert "slow" in startup.table(rows)
 

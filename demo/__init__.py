@@ -1,0 +1,1 @@
+"""The demo: two small networks learn, are measured, and label pictures they have not seen."""
