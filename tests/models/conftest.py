@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from hswish.models import DescribedModule, create_model, save
+from hswish.spec.artifact import METADATA_KEY
 
 Lived = Callable[..., nn.Module]
 
@@ -71,3 +75,37 @@ def tiny_file(tiny: DescribedModule, tmp_path: Path) -> Path:
     path = tmp_path / "tiny.safetensors"
     save(tiny, path)
     return path
+
+
+class Parts:
+    """A `.safetensors` file in its two parts, to be put together again wrongly."""
+
+    def __init__(self, path: Path) -> None:
+        content = path.read_bytes()
+        (length,) = struct.unpack("<Q", content[:8])
+        self.header: dict[str, Any] = json.loads(content[8 : 8 + length])
+        self.data = content[8 + length :]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """A copy of the description."""
+        document = json.loads(self.header["__metadata__"][METADATA_KEY])
+        assert isinstance(document, dict)
+        return document
+
+    def joined(self, header: dict[str, Any] | bytes | None = None, data: bytes | None = None) -> bytes:
+        """The file with this header, this data."""
+        header = self.header if header is None else header
+        encoded = header if isinstance(header, bytes) else json.dumps(header).encode()
+        return struct.pack("<Q", len(encoded)) + encoded + (self.data if data is None else data)
+
+    def described(self, document: dict[str, Any] | str) -> bytes:
+        """The file with this description."""
+        text = document if isinstance(document, str) else json.dumps(document)
+        return self.joined({**self.header, "__metadata__": {METADATA_KEY: text}})
+
+
+@pytest.fixture
+def parts(tiny_file: Path) -> Parts:
+    """The parts of `tiny_file`."""
+    return Parts(tiny_file)

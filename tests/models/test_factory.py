@@ -104,5 +104,5 @@ def test_first_weights(name: str) -> None:
             fan_out = module.weight.shape[0] * module.weight[0, 0].numel()
             wanted = math.sqrt(2 / fan_out) if isinstance(module, nn.Conv2d) else 0.01
             assert module.weight.mean().abs() < 4 * wanted / math.sqrt(module.weight.numel())
-            assert module.weight.std() == pytest.approx(wanted, rel=5 / math.sqrt(2 * module.weight.numel()))
+            assert module.weight.std().item() == pytest.approx(wanted, rel=5 / math.sqrt(2 * module.weight.numel()))
             assert module.bias is None or torch.all(module.bias == 0)
