@@ -1,0 +1,103 @@
+"""Recipes: checked values, overrides by name, files that open with command and score."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from hswish.data import Augment
+from hswish.spec.errors import OptionError
+from hswish.train import Recipe, list_recipes, load_recipe, parse_change
+from hswish.train.recipe import field_names, recipe_folder
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_each_recipe_file_makes_a_recipe_and_says_its_command(name: str) -> None:
+    assert isinstance(load_recipe(name), Recipe)
+    docstring = ast.get_docstring(ast.parse((recipe_folder() / f"{name}.py").read_text()))
+    assert docstring is not None
+    assert "hswish train" in docstring
+
+
+def test_the_default_recipes_are_there() -> None:
+    assert {"classify", "segment", "digits", "digit_scenes"} <= set(list_recipes())
+
+
+def test_unknown_recipe_offers_the_nearest() -> None:
+    with pytest.raises(OptionError, match="did you mean classify"):
+        load_recipe("clasify")
+
+
+def test_a_recipe_of_the_users_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("from hswish.train import Recipe\nRECIPE = Recipe(epochs=3)\n")
+    assert load_recipe(str(file)).epochs == 3
+
+
+@pytest.mark.parametrize("text", ["RECIPE = 3\n", "RECIPE = (\n", "import no_such_module\n", "RECIPE = Recipe()\n"])
+def test_a_recipe_file_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    with pytest.raises(OptionError, match=r"mine\.py"):
+        load_recipe(str(file))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"epochs": 0},
+        {"epochs": 1.5},
+        {"batch_size": 0},
+        {"lr": -1.0},
+        {"lr": float("nan")},
+        {"height": 4},
+        {"label_smoothing": 1.0},
+        {"ema_decay": 1.0},
+        {"bn_momentum": 0.0},
+        {"optimizer": "adam"},
+        {"schedule": "linear"},
+        {"class_weights": "median_frequency"},
+        {"seed": -1},
+    ],
+)
+def test_values_out_of_range_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(OptionError):
+        Recipe(**values)  # type: ignore[arg-type]
+
+
+def test_changes_reach_the_recipe_and_its_augmentation() -> None:
+    recipe = Recipe().with_changes({"epochs": 7, "augment.mirror": 0.0, "augment.scale": (0.5, 1.0)})
+    assert (recipe.epochs, recipe.augment.mirror, recipe.augment.scale) == (7, 0.0, (0.5, 1.0))
+    assert recipe.lr == Recipe().lr
+    with pytest.raises(OptionError, match="did you mean epochs"):
+        Recipe().with_changes({"epoch": 7})
+    with pytest.raises(OptionError, match=r"augment\.mirror"):
+        Recipe().with_changes({"augment.miror": 0.0})
+
+
+def test_dict_round_trip() -> None:
+    recipe = Recipe(epochs=9, optimizer="sgd", augment=Augment(scale=(0.5, 0.9), mirror=0.25))
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+def test_changes_from_a_command_line() -> None:
+    assert parse_change("epochs=5") == ("epochs", 5)
+    assert parse_change("lr=1e-3") == ("lr", 0.001)
+    assert parse_change("optimizer=sgd") == ("optimizer", "sgd")
+    assert parse_change("height=none") == ("height", None)
+    assert parse_change("height=96") == ("height", 96)
+    assert parse_change("augment.scale=0.5,1") == ("augment.scale", (0.5, 1.0))
+    for text in ("epochs", "epochs=five", "epoch=5"):
+        with pytest.raises(OptionError):
+            parse_change(text)
+
+
+def test_every_field_is_documented() -> None:
+    source = ast.parse(Path(str(recipe_folder().parent / "src/hswish/train/recipe.py")).read_text())
+    body = next(n for n in source.body if isinstance(n, ast.ClassDef) and n.name == "Recipe").body
+    for field, line in zip(body, body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign):
+            assert isinstance(line, ast.Expr), f"{ast.unparse(field.target)} has no line under it"
+    assert "augment.mirror" in field_names()
