@@ -7,6 +7,7 @@ made on one page: `demo-out/report.html`.
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import shutil
 import sys
@@ -19,7 +20,6 @@ from hswish.data import open_data
 from hswish.evaluate import Evaluation, confusion_picture, evaluate, prediction_page
 from hswish.runtime import open_engine
 from hswish.spec.files import write_json
-from hswish.train.run_folder import RunFolder
 
 UNSEEN = 12
 """pictures of the test split that are written out and predicted"""
@@ -51,15 +51,15 @@ def main() -> int:
 
 def _part(task: str, data: str, model: str, out: Path, quick: bool) -> Part:
     """Train `model` on `data`, measure it on the test split, predict unseen pictures."""
-    folder = RunFolder(out / "runs" / data)
-    _type("train", data, "--model", model, "--out", folder.path, *(["--epochs", "1"] if quick else []))
+    folder = out / "runs" / data
+    _type("train", data, "--model", model, "--out", folder, *(["--epochs", "1"] if quick else []))
     file = out / f"{model}.{data}.safetensors"
-    shutil.copyfile(folder.best, file)
+    shutil.copyfile(folder / "best.safetensors", file)
 
     _type("eval", file, data, "--split", "test")
     source, engine = open_data(data), open_engine(file)
     evaluation = evaluate(engine, source, "test")
-    confusion, page = folder.path / "confusion.png", folder.path / "test.png"
+    confusion, page = folder / "confusion.png", folder / "test.png"
     confusion_picture(evaluation, confusion)
     prediction_page(engine, source, "test", page, count=12)
 
@@ -70,8 +70,8 @@ def _part(task: str, data: str, model: str, out: Path, quick: bool) -> Part:
         task=task,
         file=file,
         evaluation=evaluation,
-        rows=folder.rows(),
-        curves=folder.curves,
+        rows=[json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()],
+        curves=folder / "curves.png",
         confusion=confusion,
         page=page,
     )

@@ -35,11 +35,13 @@ def lived_in(model: nn.Module, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     with torch.no_grad():
-        for module in (*convs, *(module for module in model.modules() if isinstance(module, nn.Linear))):
-            module.weight.normal_(std=module.weight[0].numel() ** -0.5)
-            if module.bias is not None:
-                module.bias.normal_(std=0.2)
+        layers: list[nn.Conv2d | nn.Linear] = [*convs, *linears]
+        for layer in layers:
+            layer.weight.normal_(std=layer.weight[0].numel() ** -0.5)
+            if layer.bias is not None:
+                layer.bias.normal_(std=0.2)
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.weight.uniform_(0.7, 1.4)

@@ -332,7 +332,7 @@ def _edited(tree: Any, rng: random.Random) -> Any:
         if not isinstance(place[key], (dict, list)) or not place[key] or rng.random() < 0.2:
             break
         place = place[key]
-    junk = [
+    junk: list[Any] = [
         None, True, -1, 0, 1, 2, 8, 10**6, 2**63, 10**400, 0.5, 1e308, float("inf"), float("nan"), "", "x", "1",
         "../../etc/passwd", "\n\x00\x1b[2J", "a" * 10_000, [], [1], [[]], {}, {"a": 1}, [0, 2**64], [-4, 0],
     ]  # fmt: skip

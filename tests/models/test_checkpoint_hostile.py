@@ -70,7 +70,7 @@ def archives(marker: Path) -> dict[str, bytes]:
     made["zip with data.pkl"] = buffer.getvalue()
     for mode in ("w", "w:gz"):
         buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode=mode) as tar:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=buffer, mode=mode) as tar:
             member = tarfile.TarInfo("../pickle")
             member.size = len(raw)
             tar.addfile(member, io.BytesIO(raw))

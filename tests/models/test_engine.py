@@ -50,7 +50,7 @@ def test_run_is_the_network(name: str, batch: int, lived: Lived) -> None:
 
 def test_run_leaves_the_network_as_it_was(lived: Lived) -> None:
     model = described("mobilenet_v3_small", lived).train()
-    model.backbone.stem.eval()  # type: ignore[union-attr,operator]  # a frozen part
+    model.backbone.stem.eval()  # type: ignore[union-attr]  # a frozen part
     modes = [module.training for module in model.modules()]
     state = {key: value.clone() for key, value in model.state_dict().items()}
     engine = TorchEngine(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def test_wrong_names_offer_the_nearest() -> None:
     ],
     ids=str,
 )
-def test_values_out_of_range_are_refused(option: dict[str, object]) -> None:
+def test_values_out_of_range_are_refused(option: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=next(iter(option))):
         create_model("mobilenet_v3_small", **option)
 

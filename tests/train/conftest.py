@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 
-@pytest.fixture()
+@pytest.fixture
 def colours(tmp_path: Path) -> Path:
     """Three classes of plain colours with noise: 12 pictures of 32x32 each."""
     rng = np.random.default_rng(0)
@@ -22,7 +22,7 @@ def colours(tmp_path: Path) -> Path:
     return tmp_path / "colours"
 
 
-@pytest.fixture()
+@pytest.fixture
 def squares(tmp_path: Path) -> Path:
     """Bright squares on dark ground with their masks: 8 train and 4 val pictures of 48x64."""
     rng = np.random.default_rng(0)

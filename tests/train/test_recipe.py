@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ def test_changes_from_a_command_line() -> None:
 def test_every_field_is_documented() -> None:
     source = ast.parse(Path(str(recipe_folder().parent / "src/hswish/train/recipe.py")).read_text())
     body = next(n for n in source.body if isinstance(n, ast.ClassDef) and n.name == "Recipe").body
-    for field, line in zip(body, body[1:], strict=False):
+    for field, line in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign):
             assert isinstance(line, ast.Expr), f"{ast.unparse(field.target)} has no line under it"
     assert "augment.mirror" in field_names()

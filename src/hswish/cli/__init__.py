@@ -5,12 +5,16 @@ Nothing heavy is imported before a command runs: `hswish --help` needs no torch.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
+import re
 import sys
 
 import typer
 
-from hswish.cli.console import print_error
+from hswish.cli.console import print_error, printable
 from hswish.spec.errors import HswishError
 
 BAD_INPUT = 2
@@ -19,17 +23,22 @@ BAD_INPUT = 2
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 2 on bad input, 1 on a fault of ours."""
+    _mend_streams()
     sys.exit(run(arguments))
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status; no exception but SystemExit's kin escapes."""
-    from hswish.cli.app import app
-
     try:
-        status = app(arguments, standalone_mode=False)
-        sys.stdout.flush()
-        return status if isinstance(status, int) else 0
+        from hswish.cli.app import ReaderGone, app
+
+        try:
+            status = app(arguments, prog_name="hswish", standalone_mode=False)
+            sys.stdout.flush()
+            return status if isinstance(status, int) else 0
+        except (ReaderGone, BrokenPipeError):  # as `| head` does; what is left to say goes nowhere
+            _silence_stdout()
+            return BAD_INPUT
     except typer.TyperException as error:
         print_error(_one_line(error.format_message()))
         return BAD_INPUT
@@ -38,9 +47,6 @@ def run(arguments: list[str] | None = None) -> int:
         return BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         print_error("interrupted")
-        return BAD_INPUT
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BAD_INPUT
     except Exception as error:
         return _fault(error)
@@ -52,7 +58,8 @@ def _fault(error: Exception) -> int:
         raise error
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        print_error(f"{where}{error.strerror.lower()}")
+        print_error(_one_line(f"{where}{error.strerror.lower()}"))
+        _silence_stdout_if_full(error)
         return BAD_INPUT
     if isinstance(error, ModuleNotFoundError):
         print_error(f"this command needs the package {error.name}: pip install 'hswish[train]'")
@@ -68,4 +75,24 @@ def _fault(error: Exception) -> int:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(re.sub(r"\s*\n\s*", " ", text.strip()))
+
+
+def _mend_streams() -> None:
+    """A stream that the caller closed becomes an empty one; a name that its encoding lacks is written as escapes."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - it stays open
+        elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _silence_stdout_if_full(error: OSError) -> None:
+    if error.errno == errno.ENOSPC and error.filename is None:  # of our output itself: Python would try again at exit
+        _silence_stdout()
+
+
+def _silence_stdout() -> None:
+    with contextlib.suppress(OSError, ValueError):  # it may be no real file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from hswish.cli.eval import eval_command
 from hswish.cli.info import info_command
 from hswish.cli.models import models_command
 from hswish.cli.predict import predict_command
 from hswish.cli.train import train_command
+from hswish.spec.errors import HswishError, OptionError
+
+
+class ReaderGone(Exception):  # noqa: N818 - not a fault
+    """Whoever read our standard output has closed it."""
+
+
+class _Commands(TyperGroup):
+    """Keeps typer from turning these two into exit statuses of its own, without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise HswishError("interrupted") from error
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+
 
 app = typer.Typer(
     name="hswish",
+    cls=_Commands,
     add_completion=False,
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help=(
@@ -44,8 +64,12 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Options before the command."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise OptionError("name a command, as in: hswish train digits --model mobilenet_v3_small")

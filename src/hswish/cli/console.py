@@ -7,8 +7,10 @@ progress is plain lines.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,48 +21,79 @@ if TYPE_CHECKING:
 
 _PLAIN_WIDTH = 160
 """Columns of a table that goes to a file or a pipe."""
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, lone surrogates, line and paragraph separators."""
 
 
 def stdout() -> Console:
     """Console for results."""
     from rich.console import Console
 
+    class Results(Console):
+        def on_broken_pipe(self) -> None:  # rich itself would end the process
+            raise BrokenPipeError
+
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
-    return Console(highlight=False, soft_wrap=True, width=width)
+    return Results(highlight=False, soft_wrap=True, width=width, emoji=False)
 
 
 def stderr() -> Console:
     """Console for progress and messages."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with control characters (and bytes that are no text) written as escapes.
+
+    The name of a file may hold anything: a line break, or codes that a terminal obeys.
+
+    >>> printable("a\nb.jpg")
+    'a\\\\nb.jpg'
+    """
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in _UNPRINTABLE else char for char in text
+    )
+
+
+def print_line(text: str) -> None:
+    """One line of results on standard output, as it is: no markup, never wrapped."""
+    sys.stdout.write(printable(text) + "\n")
+    sys.stdout.flush()
 
 
 def print_error(message: str) -> None:
     """`error: message` on standard error, in one line."""
     from rich.markup import escape
 
-    stderr().print(f"[bold red]error:[/] {escape(message)}")
+    stderr().print(f"[bold red]error:[/] {escape(printable(message))}")
 
 
 def print_warning(message: str) -> None:
     """`warning: message` on standard error, in one line."""
     from rich.markup import escape
 
-    stderr().print(f"[yellow]warning:[/] {escape(message)}")
+    stderr().print(f"[yellow]warning:[/] {escape(printable(message))}")
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:
-    """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, indent=indent) + "\n")
+    """One JSON document on standard output; what JSON has no number for is null."""
+    sys.stdout.write(json.dumps(_finite(value), indent=indent, allow_nan=False) + "\n")
     sys.stdout.flush()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_note(message: str) -> None:
     """A plain line on standard error."""
-    from rich.markup import escape
-
-    stderr().print(escape(message))
+    stderr().print(printable(message), markup=False)
 
 
 def progress_bar(unit: str, *extra: str) -> Progress:

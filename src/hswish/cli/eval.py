@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hswish.cli.console import counting, print_json, print_note, print_warning, stdout
+from hswish.cli.console import counting, print_json, print_note, print_warning, printable, stdout
+from hswish.spec.errors import ModelFileError
 
 if TYPE_CHECKING:
     from hswish.evaluate import Evaluation
@@ -43,13 +44,16 @@ def eval_command(
     runner = open_engine(model, engine)
     description = runner.description
     # Where hswish made the split, the model's own seed gives the one it was trained with.
-    source = open_data(data, task=description.task, seed=int(description.provenance.get("seed") or 0))
+    source = open_data(data, task=description.task, seed=_seed(description.provenance))
     if source.made_splits:
         print_note(f"{source.name}: {source.made_splits}")
-    with counting(f"{split}", "pictures") as update:
-        evaluation = evaluate(
-            runner, source, split, batch_size=batch_size, workers=workers, limit=limit, progress=update
-        )
+    with counting(split, "pictures") as update:
+        try:
+            evaluation = evaluate(
+                runner, source, split, batch_size=batch_size, workers=workers, limit=limit, progress=update
+            )
+        except ModelFileError as error:  # found in the model's answers, which know of no file
+            raise ModelFileError(f"{model}: {error}") from error
     for name, reason in evaluation.skipped:
         print_warning(f"skipped {name}: {reason}")
     if confusion is not None:
@@ -62,13 +66,20 @@ def eval_command(
         _print(evaluation)
 
 
+def _seed(provenance: dict[str, Any]) -> int:
+    """The seed in a model file, which may hold anything there."""
+    seed = provenance.get("seed")
+    return seed if isinstance(seed, int) and 0 <= seed < 2**32 else 0
+
+
 def _print(evaluation: Evaluation) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     values = evaluation.to_dict()
     console = stdout()
     for key in ("top1", "top5", "miou", "pixel_accuracy"):
-        if key in values:
+        if values.get(key) is not None:
             console.print(f"{key:<15}{values[key]:.4f}")
     console.print(f"{'pictures':<15}{evaluation.count} of {evaluation.split}, {evaluation.seconds:.1f} s")
     table = Table("class", box=None)
@@ -76,7 +87,7 @@ def _print(evaluation: Evaluation) -> None:
     for column in columns:
         table.add_column(column, justify="right")
     for name, figures in values["details"].items():
-        table.add_row(name, *[_cell(figures[column]) for column in columns])
+        table.add_row(Text(printable(name)), *[_cell(figures[column]) for column in columns])
     console.print(table)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hswish.cli.console import print_json, stdout
+from hswish.cli.console import print_json, print_line, stdout
 from hswish.spec.errors import OptionError
 
 
@@ -128,12 +128,17 @@ def _print(values: dict[str, Any]) -> None:
     console.print(f"parameters     {values['parameters']:,}")
     console.print(f"multiply-adds  {values['multiply_adds'] / 1e6:.2f} M")
     if "classes" in values:
-        console.print(f"classes        {', '.join(values['classes'])}", markup=False)
+        print_line(f"classes        {', '.join(values['classes'])}")
         for split, figures in values["metrics"].items():
-            text = ", ".join(f"{key} {value:.4f}" for key, value in figures.items() if isinstance(value, float))
-            console.print(f"{split:<15}{text}", markup=False)
+            print_line(f"{split:<15}{_figures(figures)}")
         for key, value in values["provenance"].items():
-            console.print(f"{key:<15}{value}", markup=False)
+            print_line(f"{key:<15}{value}")
+
+
+def _figures(figures: Any) -> str:
+    if not isinstance(figures, dict):  # a file may say anything there
+        return str(figures)
+    return ", ".join(f"{key} {value:.4f}" for key, value in figures.items() if isinstance(value, float))
 
 
 def _parse_size(text: str | None) -> tuple[int, int] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hswish.cli.console import counting, print_json, print_note, print_warning, stdout
+from hswish.cli.console import counting, print_json, print_line, print_note, print_warning
 from hswish.spec.errors import DataError, PictureError
 
 if TYPE_CHECKING:
@@ -25,14 +25,16 @@ def predict_command(
     top: Annotated[int, typer.Option(min=1, help="Labels to print.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 8,
     engine: Annotated[str | None, typer.Option(help="What runs the model; the best one here by default.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=256, help="Processor threads.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture, each on a line.")] = False,
 ) -> None:
     """Label pictures, or segment them.
 
-    Classification prints labels (and draws them with --out). Segmentation writes, for each
-    picture, NAME.overlay.png and the index mask NAME.mask.png at the picture's own size.
-    Unreadable files are listed and skipped; the exit status is 2 if they are more than 10 %.
+    Classification prints labels, and draws them with --out.
+
+    Segmentation writes NAME.overlay.png and the mask NAME.mask.png for each picture.
+
+    Unreadable files are skipped and listed; above 10 % the exit status is 2.
 
     [bold]Examples[/bold]
 
@@ -61,11 +63,11 @@ def predict_command(
                 _print(result, top, files)
             done += 1
             update(done, None)
+    if done == 0 and len(bad) == 1:
+        raise bad[0]
     for error in bad:
         print_warning(f"skipped {error}")
     if len(bad) > 0.1 * (done + len(bad)):
-        if done == 0 and len(bad) == 1:
-            raise bad[0]
         raise DataError(
             f"{len(bad)} of {done + len(bad)} files could not be read (listed above); remove or replace them"
         )
@@ -92,4 +94,4 @@ def _write(result: Result, out: Path, names: OutputNames) -> dict[str, str]:
 
 def _print(result: Result, top: int, files: dict[str, str]) -> None:
     labels = "  ".join(f"{label} {value:.4f}" for label, value in result.top(top if not files.get("mask") else 3))
-    stdout().print(f"{result.name}  {labels}", markup=False)
+    print_line(f"{result.name}  {labels}")

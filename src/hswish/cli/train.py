@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
-import sys
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hswish.cli.console import print_json, stdout
+from hswish.cli.console import print_json, print_line, print_note
 from hswish.spec.errors import OptionError
 
 
@@ -35,7 +36,9 @@ def train_command(
     weights: Annotated[
         Path | None, typer.Option(help="Model file to start from (fine-tuning).", show_default=False)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights, order, augmentation and splits.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of weights, order, augmentation and splits.")
+    ] = None,
     num_classes: Annotated[int | None, typer.Option(help="Only checked: it comes from the data.")] = None,
     width_mult: Annotated[float | None, typer.Option(help="Multiplier of the channel counts.")] = None,
     dropout: Annotated[float | None, typer.Option(help="Rate before the last layer.")] = None,
@@ -67,6 +70,9 @@ def train_command(
 
       hswish train --resume runs/pets
     """
+    # torch's idle threads spin; here they share the cores with the loaders (and whoever else),
+    # which they would keep waiting. Must be set before torch is loaded; docs/log.md has figures.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from hswish.cli.training_progress import TrainingProgress
     from hswish.train import parse_change
     from hswish.train import resume as resume_run
@@ -76,7 +82,7 @@ def train_command(
         if resume is not None:
             if data is not None or model is not None:
                 raise OptionError("--resume takes data and model from the run; leave DATA and --model out")
-            result = resume_run(resume, reporter=reporter)
+            result = resume_run(resume, workers=workers, reporter=reporter)
         else:
             if data is None or model is None:
                 raise OptionError("train needs DATA and --model, as in: hswish train digits --model mobilenet_v3_small")
@@ -114,9 +120,8 @@ def train_command(
         print_json({"run": str(result.run), "best": str(result.best), "epochs": result.epochs, **result.metrics})
         return
     figures = ", ".join(f"{key} {value:.4f}" for key, value in result.metrics.items() if isinstance(value, float))
-    console = stdout()
-    console.print(f"best model: {result.best}  ({figures} on val)")
-    console.print(f"next:       hswish predict {result.best} PICTURES...")
+    print_line(f"best model: {result.best}  ({figures} on val)")
+    print_line(f"next:       hswish predict {shlex.quote(str(result.best))} PICTURES...")
 
 
 def _parse_size(text: str | None) -> tuple[int | None, int | None]:
@@ -136,6 +141,6 @@ def _free_folder(data: str, model: str) -> Path:
     while True:
         folder = Path("runs") / f"{stem}-{model}{f'-{number}' if number > 1 else ''}"
         if not folder.exists():
-            print(f"run folder: {folder}", file=sys.stderr)
+            print_note(f"run folder: {folder}")
             return folder
         number += 1

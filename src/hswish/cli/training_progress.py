@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.progress import Progress, TaskID
 
-from hswish.cli.console import Throughput, print_note, progress_bar
+from hswish.cli.console import Throughput, print_note, printable, progress_bar
 from hswish.train.reporter import Reporter
 
 _LINE_SECONDS = 30.0
@@ -39,7 +39,7 @@ class TrainingProgress(Reporter):
             self._bar.stop()
 
     def note(self, text: str) -> None:
-        print_note(text) if self._bar is None else self._bar.console.print(text, markup=False)
+        print_note(text) if self._bar is None else self._bar.console.print(printable(text), markup=False)
 
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         if not self._epochs:

@@ -19,13 +19,13 @@ except ModuleNotFoundError as error:
     raise MissingPackageError("opencv-python-headless", "train", "drawing digit-scenes") from error
 
 SCENE_PX = 160
-DIGIT_PX = (56, 112)
+DIGIT_PX = (56, 104)
 """Height of a digit; with four or more in a scene at most 84."""
-DIGITS = (2, 5)
-MAX_COVERED = 0.25
+DIGITS = (2, 4)
+MAX_COVERED = 0.2
 """Part of a digit that later ones may cover: beyond it an 8 and a 3 look alike."""
-MIN_CONTRAST = 90.0
-"""Least distance in RGB (0 to 441) between a digit and nearly all of what it covers."""
+_DARK = 135
+_SHADOW = 0.6
 _TRIES = 30
 _DRAWS = 10  # digits tried for a scene until it has as many as it wants
 
@@ -59,8 +59,8 @@ def draw_scene(digits: Pixels, labels: NDArray[np.int64], rng: np.random.Generat
         alpha, top, left = placed
         window = (slice(top, top + alpha.shape[0]), slice(left, left + alpha.shape[1]))
         shape = alpha > 0.5
-        colour = _colour(canvas[window][shape], rng)
-        canvas[window] += alpha[..., None] * (colour - canvas[window])
+        canvas[window] *= 1 - _SHADOW * cv2.GaussianBlur(alpha, (0, 0), 3)[..., None]  # parts overlapping digits
+        canvas[window] += alpha[..., None] * (_ink(rng) - canvas[window])
         mask[window][shape] = labels[chosen] + 1
         owner[window][shape] = len(areas)
         areas.append(int(shape.sum()))
@@ -70,15 +70,15 @@ def draw_scene(digits: Pixels, labels: NDArray[np.int64], rng: np.random.Generat
 
 def _ground(rng: np.random.Generator) -> Floats:
     """A gradient between two colours with clouds over it, (S, S, 3) in 0 to 255."""
-    first, second = rng.uniform(20, 235, (2, 3)).astype(np.float32)
+    first, second = rng.uniform(10, 110, (2, 3)).astype(np.float32)
     angle = rng.uniform(0, 2 * math.pi)
     ramp = np.linspace(-0.5, 0.5, SCENE_PX, dtype=np.float32)
     position = ramp[None, :] * math.cos(angle) + ramp[:, None] * math.sin(angle) + 0.5
     canvas = first + np.clip(position, 0, 1)[..., None].astype(np.float32) * (second - first)
     cells = int(rng.integers(3, 12))
-    clouds = rng.uniform(-1, 1, (cells, cells, 3)).astype(np.float32) * np.float32(rng.uniform(10, 45))
+    clouds = rng.uniform(-1, 1, (cells, cells, 3)).astype(np.float32) * np.float32(rng.uniform(8, 30))
     canvas += cv2.resize(clouds, (SCENE_PX, SCENE_PX), interpolation=cv2.INTER_CUBIC)
-    return np.clip(canvas, 0, 255)
+    return np.clip(canvas, 0, _DARK)
 
 
 def _clutter(canvas: Floats, rng: np.random.Generator) -> None:
@@ -99,7 +99,7 @@ def _clutter(canvas: Floats, rng: np.random.Generator) -> None:
             bend = np.cumsum(rng.integers(-30, 31, (4, 2)), 0) + points[0]
             cv2.polylines(layer, [bend.astype(np.int32)], False, 255, int(rng.integers(6, 14)), cv2.LINE_AA)
         alpha = layer[..., None].astype(np.float32) * np.float32(rng.uniform(0.3, 0.8) / 255)
-        canvas += alpha * (rng.uniform(0, 255, 3).astype(np.float32) - canvas)
+        canvas += alpha * (rng.uniform(0, _DARK, 3).astype(np.float32) - canvas)
 
 
 def _place(
@@ -138,15 +138,8 @@ def _stroke(digit: Pixels, size: float, rng: np.random.Generator) -> Floats:
     return alpha[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][:SCENE_PX, :SCENE_PX]
 
 
-def _colour(ground: Floats, rng: np.random.Generator) -> Floats:
-    """A colour that stands out from the pixels (n, 3) that it will cover: the first, or the best of some."""
-    best, best_contrast = np.zeros(3, np.float32), -1.0
-    for _ in range(16):
-        colour = rng.uniform(0, 255, 3).astype(np.float32)
-        distance = np.sqrt(((ground[::4] - colour) ** 2).sum(1))
-        contrast = float(np.partition(distance, len(distance) // 8)[len(distance) // 8])
-        if contrast > best_contrast:
-            best, best_contrast = colour, contrast
-        if contrast >= MIN_CONTRAST:
-            break
-    return best
+def _ink(rng: np.random.Generator) -> Floats:
+    """A light colour of any hue: what a digit is written in, brighter than any ground or clutter."""
+    tint = rng.uniform(0, 1, 3)
+    tint /= tint.max()  # one channel full
+    return (255 * (0.55 + 0.45 * tint)).astype(np.float32)

@@ -48,6 +48,8 @@ def open_store(path: Path) -> Store:
     """
     if path.is_dir():
         return FolderStore(path)
+    if not path.is_file():  # reading a pipe or a device may never end
+        raise DataError(f"{path}: is neither a folder nor a .zip; unpack it, or zip the data set's folder")
     if zipfile.is_zipfile(path):
         return ZipStore(path)
     if path.suffix.lower() == ".zip":

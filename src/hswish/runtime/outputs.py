@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+_MAX_STEM_BYTES = 180
+"""Longest name taken over from an input: file systems end a name at 255 bytes, suffixes included."""
+
 
 class OutputNames:
     """Gives each input an output path, never the same one twice.
@@ -26,12 +29,21 @@ class OutputNames:
         """The output path, relative to the output folder, of an input at `relative`."""
         # An archive may call its members /etc/x.jpg or ../x.jpg: such parts are dropped.
         inside = Path(*[part for part in relative.parts if part not in (relative.anchor, os.pardir)] or ["picture"])
-        wanted = path = inside.with_suffix(self._suffix)
+        wanted = path = _shortened(inside).with_suffix(self._suffix)
         while _key(path) in self._used:
             number = self._used[_key(wanted)] = self._used[_key(wanted)] + 1
             path = wanted.with_name(f"{wanted.stem}-{number}{self._suffix}")
         self._used[_key(path)] = 1
         return path
+
+
+def _shortened(path: Path) -> Path:
+    """`path` with its name cut, so that a number and a suffix can be added to it."""
+    stem = os.fsencode(path.stem)
+    if len(stem) <= _MAX_STEM_BYTES:
+        return path
+    cut = os.fsencode(stem[:_MAX_STEM_BYTES].decode("utf-8", "ignore"))  # not within a letter
+    return path.with_name(os.fsdecode(cut) + path.suffix[:20])
 
 
 def _key(path: Path) -> str:

@@ -93,8 +93,13 @@ def _neighbours(low: int, full: int) -> tuple[NDArray[np.intp], NDArray[np.intp]
     return first, second, centres - first.astype(np.float32)
 
 
-def check_logits(logits: NDArray[np.floating], description: Description, count: int) -> NDArray[np.float32]:
+def check_logits(
+    logits: NDArray[np.floating], description: Description, count: int, name: str | None = None
+) -> NDArray[np.float32]:
     """`logits` as float32, once they are known to be the model's answer to `count` pictures.
+
+    Args:
+        name: the model's file, for errors; its architecture by default.
 
     Raises:
         ModelFileError: another shape than the description promises, or values not finite.
@@ -102,12 +107,12 @@ def check_logits(logits: NDArray[np.floating], description: Description, count: 
     classes, dims = len(description.classes), 4 if description.task == "segmentation" else 2
     if logits.ndim != dims or logits.shape[:2] != (count, classes):
         raise ModelFileError(
-            f"{description.model}: gives {tuple(logits.shape)} for {count} pictures of {classes} classes; "
+            f"{name or description.model}: gives {tuple(logits.shape)} for {count} pictures of {classes} classes; "
             "the model file contradicts itself, export it again"
         )
     if not np.isfinite(logits).all():
         raise ModelFileError(
-            f"{description.model}: its outputs are not finite numbers; the weights are damaged, "
+            f"{name or description.model}: its outputs are not finite numbers; the weights are damaged, "
             "or training diverged (train again with a lower learning rate)"
         )
     return np.asarray(logits, np.float32)

@@ -61,8 +61,9 @@ class Predictor:
     """
 
     def __init__(self, model: str | Path | Engine, engine: str | None = None, threads: int | None = None) -> None:
+        self._file: str | None = None
         if isinstance(model, (str, Path)):
-            model = open_engine(model, engine, threads)
+            self._file, model = str(model), open_engine(model, engine, threads)
         self._engine: Engine = model
         self._lock = threading.Lock()  # an engine need not bear two calls at once
         self.description: Description = model.description
@@ -156,7 +157,7 @@ class Predictor:
             inputs = np.stack([batch[index].pixels for index in indices])  # (N, C, h, w)
             with self._lock:
                 logits = self._engine.run(inputs)
-            logits = check_logits(logits, self.description, len(indices))
+            logits = check_logits(logits, self.description, len(indices), self._file)
             shared_ms = _ms_since(start) / len(indices)
             for index, row in zip(indices, logits, strict=True):
                 results[index] = self._result(batch[index], row, shared_ms)

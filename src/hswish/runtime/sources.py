@@ -22,6 +22,8 @@ from hswish.spec.errors import DataError, OptionError, PictureError
 from hswish.spec.pictures import PICTURE_SUFFIXES, is_picture_name, read_size
 
 STDIN = "-"
+_MAX_STDIN_BYTES = 2**28
+"""Most that is read from standard input, which may be endless."""
 _SUFFIXES = ", ".join(sorted(PICTURE_SUFFIXES))
 
 
@@ -92,31 +94,49 @@ def _kind(text: str) -> Literal["file", "folder", "missing"]:
 
 
 def _from_folder(folder: Path) -> Iterator[Named]:
-    found = sorted(path for path in folder.rglob("*") if _is_visible_picture(path.relative_to(folder)))
+    found = sorted(_pictures_below(folder))
     if not found:
         raise DataError(f"{folder}: no pictures in this folder ({_SUFFIXES}); choose another one")
     for path in found:
         yield Named(str(path), path, path.relative_to(folder))
 
 
+def _pictures_below(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):  # which does not follow links to folders
+        if _is_visible_picture(path.relative_to(folder)) and not path.is_dir():  # a folder may be called x.jpg
+            yield path
+
+
 def _from_glob(pattern: str) -> Iterator[Named]:
     root = _fixed_part(pattern)
-    found: list[Path] = []
+    found: set[Path] = set()  # `**` finds a file through each of its folders
     for match in map(Path, glob.glob(pattern, recursive=True)):  # noqa: PTH207 Path.glob takes no absolute pattern
         if match.is_dir():
-            found += (path for path in match.rglob("*") if _is_visible_picture(path.relative_to(match)))
+            found.update(_pictures_below(match))
         elif is_picture_name(match.name):
-            found.append(match)
+            found.add(match)
     if not found:
         raise DataError(f"{pattern}: no picture matches ({_SUFFIXES}); check the pattern")
-    for path in sorted(set(found)):  # `**` finds a file through each of its folders
+    for path in sorted(_once_each(found)):
         yield Named(str(path), path, path.relative_to(root))
+
+
+def _once_each(paths: Iterable[Path]) -> Iterator[Path]:
+    """The shortest path to each file: a link to a folder above it makes dozens of them."""
+    seen: set[tuple[str, str]] = set()
+    for path in sorted(paths, key=lambda path: len(path.parts)):
+        key = (os.path.realpath(path.parent), path.name)
+        if key not in seen:
+            seen.add(key)
+            yield path
 
 
 def _from_archive(path: Path) -> Iterator[Named]:
     try:
+        if not path.is_file():
+            raise OSError("not a regular file")  # opening a pipe would wait for ever
         archive = zipfile.ZipFile(path)  # closed with the last `Named` that reads from it
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise DataError(f"{path}: not a readable .zip file ({error}); fetch or pack it again") from error
     found = sorted(
         (
@@ -133,23 +153,28 @@ def _from_archive(path: Path) -> Iterator[Named]:
 
 
 def _from_stdin() -> Iterator[Named]:
-    data = sys.stdin.buffer.read()
+    data = sys.stdin.buffer.read(_MAX_STDIN_BYTES + 1) if sys.stdin else b""  # None where the caller closed it
+    if len(data) > _MAX_STDIN_BYTES:
+        raise DataError(f"standard input: more than {_MAX_STDIN_BYTES:,} bytes; give the picture's path instead")
     if not data.strip():
         raise DataError("standard input is empty; pipe a picture or a list of paths into it")
     paths = [] if _is_picture(data) else _lines_of_paths(data)
     if not paths:
-        yield Named("standard input", data, Path("stdin"))
+        about = " (whose first line names no file)" if _is_text(data) else ""
+        yield Named(f"standard input{about}", data, Path("stdin"))
     for path in paths:
         yield from _from_path(path)
 
 
 def _lines_of_paths(data: bytes) -> list[str]:
     """The lines of `data` where it is text whose first line names something that exists."""
-    try:
-        lines = [line.strip() for line in data.decode("utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        return []
+    lines = [os.fsdecode(line.rstrip(b"\r")) for line in data.split(b"\n") if line.strip()]
     return lines if lines and _kind(lines[0]) != "missing" else []
+
+
+def _is_text(data: bytes) -> bool:
+    start = data[:80]
+    return all(byte >= 32 or byte in b"\r\n\t" for byte in start) and not _is_picture(data)
 
 
 def _is_picture(data: bytes) -> bool:

@@ -9,6 +9,7 @@ one, raises `PictureError` before its pixels are decoded.
 from __future__ import annotations
 
 import io
+import stat
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -112,8 +113,12 @@ def _open(source: Source, name: str) -> Image.Image:
             raise PictureError(name, "the file is empty")
         source = io.BytesIO(source)
     try:
-        if isinstance(source, (str, Path)) and Path(source).stat().st_size == 0:
-            raise PictureError(name, "the file is empty")
+        if isinstance(source, (str, Path)):
+            status = Path(source).stat()
+            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+                raise PictureError(name, "not a regular file")  # a pipe or a device may have no end
+            if status.st_size == 0:
+                raise PictureError(name, "the file is empty")
         image = Image.open(source, formats=_FORMATS)
     except PictureError:
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ def train(
         HswishError: bad data, an unknown name, a contradiction; the message says what to do.
     """
     reporter = reporter or Reporter()
+    RunFolder.check_free(out)
     source = open_data(data, task=task_of(model))
     name, plan = _choose_recipe(recipe, source)
     config = RunConfig(
@@ -87,8 +88,11 @@ def train(
     return _run(trainer)
 
 
-def resume(run: str | Path, *, reporter: Reporter | None = None) -> RunResult:
+def resume(run: str | Path, *, workers: int | None = None, reporter: Reporter | None = None) -> RunResult:
     """Go on with the run in folder `run`, exactly as if it had not been interrupted.
+
+    Args:
+        workers: loading processes, if not as many as before; they do not change the result.
 
     Raises:
         HswishError: no run there, a damaged checkpoint, or data that changed.
@@ -96,6 +100,8 @@ def resume(run: str | Path, *, reporter: Reporter | None = None) -> RunResult:
     reporter = reporter or Reporter()
     folder = RunFolder.open(run)
     config = folder.read_config()
+    if workers is not None:
+        config = replace(config, workers=workers)
     source = open_data(config.data, task=task_of(config.model), seed=config.recipe.seed)
     if folder.splits.exists():
         source = source.with_splits(json.loads(folder.splits.read_text(encoding="utf-8")))
@@ -181,8 +187,8 @@ def _provenance(config: RunConfig, source: DataSource) -> dict[str, Any]:
 
 def _describe_data(source: DataSource) -> str:
     counts = ", ".join(f"{len(items)} {split}" for split, items in source.splits.items())
-    text = f"{source.name}: {source.task}, {len(source.classes)} classes, {counts}"
-    return f"{text}; {source.made_splits}" if source.made_splits else text
+    text = f"{source.name}: {source.task}, {len(source.classes)} classes"
+    return f"{text}, {source.made_splits}" if source.made_splits else f"{text}, {counts}"
 
 
 def _run(trainer: Trainer) -> RunResult:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from hswish.data import BadFile, DataSource, PictureDataset, TrainLoader, raise_fatal, too_many_bad
+from hswish.data import BadFile, Batch, DataSource, PictureDataset, TrainLoader, raise_fatal, too_many_bad
 from hswish.evaluate import Evaluation, evaluate
 from hswish.models import DescribedModule, save
 from hswish.models.engine import TorchEngine, channels_last
-from hswish.spec.errors import HswishError
+from hswish.spec.errors import HswishError, OptionError
 from hswish.train.interrupt import Interrupted, StopRequest
 from hswish.train.loss import CrossEntropy
 from hswish.train.optim import averaged, build_optimizer, learning_rate
@@ -86,7 +86,7 @@ class Trainer:
     def _train_epoch(self, stop: StopRequest) -> None:
         self.network.train()
         self.reporter.start_epoch(self.epoch + 1, self.recipe.epochs, self.steps, self.step)
-        for batch in self.loader.epoch(self.epoch, start_batch=self.step):
+        for batch in self._batches():
             self._note_bad(batch.bad)
             if len(batch):
                 self._train_step(batch.pictures, batch.targets)
@@ -96,6 +96,18 @@ class Trainer:
             if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
                 self._checkpoint()
 
+    def _batches(self) -> Iterator[Batch]:
+        try:
+            yield from self.loader.epoch(self.epoch, start_batch=self.step)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            self._checkpoint()  # between two steps: nothing is half done
+            raise HswishError(
+                "a loading process was killed, often for want of memory; "
+                f"go on with: hswish train --resume {self.run_folder.path} --workers 0"
+            ) from error
+
     def _train_step(self, pictures: Tensor, targets: Tensor) -> None:
         recipe, step = self.recipe, self.epoch * self.steps + self.step
         lr = learning_rate(step, self.steps, recipe)
@@ -103,7 +115,7 @@ class Trainer:
             group["lr"] = lr
         torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout
         pictures = pictures.to(self.fabric.device, memory_format=torch.channels_last)
-        loss = self.loss(self.network(pictures), targets.to(self.fabric.device))
+        loss = self.loss(self._forward(pictures), targets.to(self.fabric.device))
         value = loss.item()
         if not math.isfinite(value):
             raise HswishError(
@@ -120,6 +132,17 @@ class Trainer:
         self.loss_sum += value * len(pictures)
         self.pictures += len(pictures)
         self.reporter.step(len(pictures), value, lr)
+
+    def _forward(self, pictures: Tensor) -> Tensor:
+        try:
+            return self.network(pictures)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise OptionError(
+                f"one picture of {pictures.shape[2]}x{pictures.shape[3]} pixels in a batch leaves batch norm nothing "
+                "to average; use --batch-size 2 or more, a larger --size, or more pictures"
+            ) from error
 
     # ---------------------------------------------------------------- measuring and keeping
 

@@ -10,9 +10,9 @@ from hswish.spec.palette import IGNORE_INDEX
 
 
 class CrossEntropy(nn.Module):
-    """Mean over labelled pictures or pixels; 0 where nothing is labelled.
+    """Mean over pictures, or over labelled pixels; 0 where nothing is labelled.
 
-    logits (N, K) with targets (N,), or (N, K, H, W) with (N, H, W); 255 is ignored.
+    logits (N, K) with targets (N,), or (N, K, H, W) with masks (N, H, W), where 255 is ignored.
     """
 
     def __init__(self, label_smoothing: float = 0.0, class_weights: Tensor | None = None) -> None:
@@ -22,7 +22,8 @@ class CrossEntropy(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         targets = targets.long()
-        if not bool((targets != IGNORE_INDEX).any()):  # the mean of nothing would be NaN
+        ignored = IGNORE_INDEX if logits.ndim == 4 else -100  # a classifier may well have a class 255
+        if not bool((targets != ignored).any()):  # the mean of nothing would be NaN
             return logits.sum() * 0.0
         weight = self.class_weights
         assert weight is None or isinstance(weight, torch.Tensor)
@@ -30,6 +31,6 @@ class CrossEntropy(nn.Module):
             logits.float(),
             targets,
             weight=weight,
-            ignore_index=IGNORE_INDEX,
+            ignore_index=ignored,
             label_smoothing=self.label_smoothing,
         )

@@ -69,8 +69,8 @@ class Recipe:
     """of weights, order, augmentation, dropout and splits"""
 
     def __post_init__(self) -> None:
-        _at_least(self, "epochs", 1)
-        _at_least(self, "batch_size", 1)
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            _at_least(self, name, least)
         for name in ("lr", "weight_decay", "momentum", "warmup_epochs", "clip_norm"):
             _at_least(self, name, 0)
         for name in ("height", "width"):
@@ -158,9 +158,12 @@ def _parse_value(text: str, hint: Any) -> Any:
 
 
 def _at_least(recipe: Recipe, name: str, least: int) -> None:
-    value = getattr(recipe, name)
-    if not isinstance(value, (int, float)) or not least <= value < float("inf"):
-        raise OptionError(f"{name} must be {least} or more, not {value!r}")
+    """Raises OptionError: the field is below `least`, not finite, or a fraction where whole numbers count."""
+    value, hint = getattr(recipe, name), typing.get_type_hints(Recipe)[name]
+    numbers = (int, float) if hint is float else (int,)
+    if isinstance(value, bool) or not isinstance(value, numbers) or not least <= value < float("inf"):
+        whole = "" if hint is float else "a whole number, "
+        raise OptionError(f"{name} must be {whole}{least} or more, not {value!r}")
 
 
 # --------------------------------------------------------------------------------------

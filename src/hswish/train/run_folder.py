@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,17 +81,23 @@ class RunFolder:
         return self.path / "predictions.png"
 
     @classmethod
-    def create(cls, path: str | Path) -> RunFolder:
-        """A fresh folder for a run.
-
-        Raises:
-            SaveError: it already holds a run (resume it, or choose another), or cannot be made.
-        """
+    def check_free(cls, path: str | Path) -> None:
+        """Raises SaveError: `path` already holds a run (resume it, or choose another)."""
         run = cls(Path(path))
         if run.config.exists() or run.best.exists():
             raise SaveError(
                 f"{path}: already holds a run; go on with: hswish train --resume {path}, or choose another --out"
             )
+
+    @classmethod
+    def create(cls, path: str | Path) -> RunFolder:
+        """A fresh folder for a run.
+
+        Raises:
+            SaveError: it already holds a run, or cannot be made.
+        """
+        cls.check_free(path)
+        run = cls(Path(path))
         try:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -161,7 +166,7 @@ class RunFolder:
             return None
         try:
             state = torch.load(self.last, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+        except Exception as error:  # what torch raises on bytes that are no checkpoint has no common kind
             raise ModelFileError(
                 f"{self.last}: damaged, or not a checkpoint of hswish; {self.best.name} is unaffected"
             ) from error

@@ -1,0 +1,117 @@
+"""Ctrl-C and SIGTERM: the run is kept, the way on is told, and going on loses nothing, not a bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+import hswish
+from tests.cli.conftest import QUICK, command, environment, noise
+
+EPOCHS = 12
+PATIENCE_S = 60
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from hswish.cli import run
+
+    out = tmp_path_factory.mktemp("uninterrupted") / "run"
+    assert run([str(argument) for argument in arguments(made, out)]) == 0
+    return out
+
+
+def arguments(made: Path, out: Path) -> tuple[object, ...]:
+    return ("train", made / "pictures", "-m", "mobilenet_v3_small", *QUICK, "--epochs", EPOCHS, "-o", out)
+
+
+def start(*words: object, cwd: Path) -> subprocess.Popen[bytes]:
+    """A process group of its own, as a terminal makes one for a command."""
+    return subprocess.Popen(
+        command(*words),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=cwd,
+        env=environment(),
+        start_new_session=True,
+    )
+
+
+def wait_for(stream, pattern: str) -> str:
+    """Lines of a pipe until one of them matches."""
+    until, seen = time.monotonic() + PATIENCE_S, ""
+    while time.monotonic() < until and (line := stream.readline().decode()):
+        seen += line
+        if re.search(pattern, line):
+            return seen
+    raise AssertionError(f"no {pattern!r} in: {seen}")
+
+
+def stop(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> tuple[str, str]:
+    """Send the signal to the whole group, as Ctrl-C does; what the process said after it."""
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    return out.decode(), err.decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_training_is_stopped_and_resumed(
+    number: int, made: Path, uninterrupted: Path, tmp_path: Path, hswish_cli
+) -> None:
+    out = tmp_path / "run"
+    process = start(*arguments(made, out), cwd=tmp_path)
+    wait_for(process.stderr, "^epoch 2/")
+    _, err = stop(process, number)
+    assert process.returncode == 2, err
+    assert "Traceback" not in err
+    (line,) = [line for line in err.splitlines() if line.startswith("error:")]
+    assert re.search(rf"interrupted at epoch \d+, step \d .*; go on with: hswish train --resume {out}$", line)
+    assert (out / "last.ckpt").is_file()
+    assert len((out / "metrics.jsonl").read_text().splitlines()) < EPOCHS
+    hswish_cli("train", "--resume", out).success()
+    assert_same_run(out, uninterrupted)
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    first, second = load_file(one / "best.safetensors"), load_file(other / "best.safetensors")
+    assert first.keys() == second.keys()
+    assert all(first[name].tobytes() == second[name].tobytes() for name in first)
+    metrics = [hswish.load(run / "best.safetensors").description.metrics for run in (one, other)]
+    assert metrics[0] == metrics[1]
+    rows = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (one, other)]
+    for row in rows[0] + rows[1]:
+        del row["seconds"], row["pictures_per_second"]
+    assert rows[0] == rows[1]
+
+
+def test_prediction_is_stopped(made: Path, classifier: Path, tmp_path: Path) -> None:
+    process = start("predict", classifier, *[made / "pictures"] * 2000, cwd=tmp_path)
+    wait_for(process.stdout, "cat|dog")
+    _, err = stop(process)
+    assert (process.returncode, err) == (2, "error: interrupted\n")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluation_is_stopped(workers: int, classifier: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for name in ("cat", "dog"):
+        (data / name).mkdir(parents=True)
+    noise(0, 1200, 1200).save(data / "cat" / "00.jpg")
+    for number in range(1, 3000):
+        os.link(data / "cat" / "00.jpg", data / ("cat", "dog")[number % 2] / f"{number}.jpg")
+    process = start("eval", classifier, data, "--workers", workers, "--batch-size", 2, cwd=tmp_path)
+    wait_for(process.stderr, "no splits")
+    time.sleep(1.0)
+    _, err = stop(process)
+    shutil.rmtree(data)
+    assert (process.returncode, err) == (2, "error: interrupted\n")
