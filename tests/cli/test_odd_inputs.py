@@ -142,10 +142,9 @@ def test_the_smallest_data_sets(tmp_path: Path, hswish_cli) -> None:
     train(hswish_cli, scenes, tmp_path / "run3", "segmentation").success()
 
 
-@pytest.mark.xfail(reason="train/loop.py: batch norm gets one value; it should say so")
 def test_a_batch_of_one(tmp_path: Path, hswish_cli) -> None:
     one = make_pictures(tmp_path / "one", 1, classes=("cat",), splits=("train", "val"))
-    train(hswish_cli, one, tmp_path / "run").error()
+    train(hswish_cli, one, tmp_path / "run").error("one picture", "use --batch-size 2 or more, a larger --size")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 2)], ids=str)

@@ -6,6 +6,7 @@ import errno
 import json
 import pickle
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 
 import hswish
-from tests.cli.conftest import QUICK
+from tests.cli.conftest import QUICK, command, environment
 from tests.cli.test_bad_models import Payload
 
 
@@ -180,6 +181,13 @@ def test_a_damaged_or_hostile_checkpoint(kind: str, run_folder: Path, hswish_cli
     hswish_cli("train", "--resume", run_folder).error(run_folder / "last.ckpt")
     assert not (run_folder / "pwned").exists()
     assert (run_folder / "best.safetensors").read_bytes() == best
+
+
+def test_a_refusal_is_one_line_for_people_too(run_folder: Path, tmp_path: Path) -> None:
+    damage("pickle", run_folder / "last.ckpt")  # torch warns programmers of it
+    done = subprocess.run(command("train", "--resume", run_folder), capture_output=True, text=True, env=environment())
+    assert done.returncode == 2
+    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == ["pictures", "error"]
 
 
 def test_a_finished_run_says_so(finished: Path, tmp_path: Path, hswish_cli) -> None:

@@ -11,6 +11,7 @@ import io
 import os
 import re
 import sys
+import warnings
 
 import typer
 
@@ -24,6 +25,8 @@ BAD_INPUT = 2
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 2 on bad input, 1 on a fault of ours."""
     _mend_streams()
+    if not sys.warnoptions and not os.environ.get("HSWISH_DEBUG"):
+        warnings.simplefilter("ignore")  # libraries' words to programmers
     sys.exit(run(arguments))
 
 

@@ -21,7 +21,7 @@ from hswish.data.source import DataSource, Hints, Item
 from hswish.spec.errors import DataError
 
 CLASSES = ("background", *"0123456789")
-COUNTS = {"train": 600, "val": 80, "test": 120}
+COUNTS = {"train": 1200, "val": 80, "test": 120}
 """Scenes in each split."""
 _SPLIT_NUMBER = {"train": 0, "val": 1, "test": 2}
 
