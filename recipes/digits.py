@@ -9,7 +9,7 @@ from hswish.data.augment import Augment
 from hswish.train.recipe import Recipe
 
 RECIPE = Recipe(
-    epochs=25,
+    epochs=12,
     batch_size=32,
     lr=3e-3,
     weight_decay=0.02,

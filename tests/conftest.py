@@ -7,7 +7,7 @@ import os
 # Two test processes share two cores; torch's own threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from hypothesis import HealthCheck, settings  # noqa: E402
+from hypothesis import HealthCheck, settings
 
 # Derandomised, so that a red run is red again; `--hypothesis-profile=search` looks further.
 settings.register_profile(

@@ -11,7 +11,7 @@ from hswish.data.layout_base import UNSPLIT, Task
 from hswish.data.layouts import read_layout
 from hswish.data.problems import too_many_bad
 from hswish.data.source import DataSource, Hints, Item
-from hswish.data.splits import HELD_OUT, hold_out, mask_strata
+from hswish.data.splits import HELD_OUT, MAX_MASKS, hold_out, mask_strata
 from hswish.data.stores import open_store
 from hswish.spec.errors import DataError
 from hswish.spec.palette import is_background
@@ -88,7 +88,8 @@ def _with_val(source: DataSource, seed: int) -> DataSource:
         made = f"no val split, and too few pictures ({len(train)}) to hold any out of train"
         return replace(source, splits={"train": train, **splits}, made_splits=made)
     what, whole = ("no splits", "the pictures") if unsplit else ("no val split", "train")
+    how = "at random" if source.task == "segmentation" and len(items) > MAX_MASKS else "stratified"
     made = (
-        f"{what}: {HELD_OUT:.0%} of {whole} held out (stratified, seed {seed}): {len(train):,} train, {len(val):,} val"
+        f"{what}: {HELD_OUT:.0%} of {whole} held out ({how}, seed {seed}): {len(train):,} train, {len(val):,} val"
     ).replace("%", " %")
     return replace(source, splits={"train": train, "val": val, **splits}, made_splits=made)

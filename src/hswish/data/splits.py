@@ -19,7 +19,7 @@ from hswish.spec.errors import DataError
 
 HELD_OUT = 0.2
 """Part of train that becomes val where there is none."""
-_MAX_MASKS = 2000  # beyond that many, sheer numbers make a random split representative
+MAX_MASKS = 2000  # beyond that many, sheer numbers make a random split representative
 
 
 def stable_hash(*parts: object) -> int:
@@ -51,7 +51,7 @@ def mask_strata(
     items: Sequence[Item], read_mask: Callable[[Item], NDArray[np.uint8]], num_classes: int
 ) -> list[Hashable]:
     """For each item the rarest class that its mask shows: so rare classes come to both sides."""
-    if len(items) > _MAX_MASKS:
+    if len(items) > MAX_MASKS:
         return [0] * len(items)
 
     def shown(item: Item) -> NDArray[np.bool_]:

@@ -22,7 +22,7 @@ from hswish.evaluate.class_names import match_classes
 from hswish.evaluate.evaluation import Evaluation
 from hswish.metrics import ClassificationMetrics, SegmentationMetrics
 from hswish.runtime import Engine, check_logits, mask_at_size
-from hswish.spec.errors import MissingPackageError
+from hswish.spec.errors import DataError, MissingPackageError
 
 if TYPE_CHECKING:
     from hswish.data.loader import EvalBatch
@@ -69,13 +69,17 @@ def evaluate(
         if progress is not None:
             progress(done, total)
     too_many_bad(bad, total)
+    try:
+        scores = metrics.compute()
+    except DataError as error:
+        raise DataError(f"{source.location}, split {split}: {error}") from error
     return Evaluation(
         model=description.model,
         data=source.name,
         split=split,
         task=description.task,
         classes=description.classes,
-        scores=metrics.compute(),
+        scores=scores,
         skipped=tuple(sorted(bad.items())),
         seconds=time.perf_counter() - start,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -17,7 +16,6 @@ from hswish.models import DescribedModule, create_model, load
 from hswish.models.engine import TorchEngine
 from hswish.spec.architecture import task_of
 from hswish.spec.errors import DataError, HswishError, OptionError
-from hswish.spec.files import write_json
 from hswish.train.loop import Trainer
 from hswish.train.recipe import Recipe, load_recipe
 from hswish.train.reporter import Reporter
@@ -84,7 +82,7 @@ def train(
     run = RunFolder.create(out)
     run.write_config(config)
     if source.made_splits:
-        write_json(run.splits, source.split_record())
+        run.write_splits(source.split_record())
     return _run(trainer)
 
 
@@ -103,8 +101,9 @@ def resume(run: str | Path, *, workers: int | None = None, reporter: Reporter | 
     if workers is not None:
         config = replace(config, workers=workers)
     source = open_data(config.data, task=task_of(config.model), seed=config.recipe.seed)
-    if folder.splits.exists():
-        source = source.with_splits(json.loads(folder.splits.read_text(encoding="utf-8")))
+    splits = folder.read_splits()
+    if splits is not None:
+        source = source.with_splits(splits)
     trainer = _build(config, source, folder, reporter)
     state = folder.read_checkpoint()
     if state is not None:

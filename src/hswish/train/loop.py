@@ -105,7 +105,7 @@ class Trainer:
             self._checkpoint()  # between two steps: nothing is half done
             raise HswishError(
                 "a loading process was killed, often for want of memory; "
-                f"go on with: hswish train --resume {self.run_folder.path} --workers 0"
+                f"go on with: {self.run_folder.resume_command} --workers 0"
             ) from error
 
     def _train_step(self, pictures: Tensor, targets: Tensor) -> None:
@@ -195,10 +195,9 @@ class Trainer:
 
     def _stop(self) -> None:
         self._checkpoint()
-        path = self.run_folder.path
         raise Interrupted(
             f"interrupted at epoch {self.epoch + 1}, step {self.step} of {self.steps}; "
-            f"go on with: hswish train --resume {path}"
+            f"go on with: {self.run_folder.resume_command}"
         )
 
     def _checkpoint(self) -> None:

@@ -198,8 +198,8 @@ def load_recipe(name: str) -> Recipe:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError, TypeError) as error:
-        raise OptionError(f"recipe {path}: {error}") from error
+    except Exception as error:  # whatever the user's own code may raise
+        raise OptionError(f"recipe {path}: {type(error).__name__}: {error}") from error
     recipe = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):
         raise OptionError(f"recipe {path}: it must set RECIPE = Recipe(...)")

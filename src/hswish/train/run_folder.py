@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,11 @@ class RunFolder:
     path: Path
 
     @property
+    def resume_command(self) -> str:
+        """What a user types to go on with this run."""
+        return f"hswish train --resume {shlex.quote(str(self.path))}"
+
+    @property
     def best(self) -> Path:
         return self.path / "best.safetensors"
 
@@ -85,9 +92,7 @@ class RunFolder:
         """Raises SaveError: `path` already holds a run (resume it, or choose another)."""
         run = cls(Path(path))
         if run.config.exists() or run.best.exists():
-            raise SaveError(
-                f"{path}: already holds a run; go on with: hswish train --resume {path}, or choose another --out"
-            )
+            raise SaveError(f"{path}: already holds a run; go on with: {run.resume_command}, or choose another --out")
 
     @classmethod
     def create(cls, path: str | Path) -> RunFolder:
@@ -125,18 +130,20 @@ class RunFolder:
             return RunConfig.from_dict(json.loads(self.config.read_text(encoding="utf-8")))
         except HswishError as error:
             raise DataError(f"{self.config}: {error}") from error
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(f"{self.config}: damaged run ({error}); start a new one") from error
 
     def rows(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`; a half-written last line is left out."""
+        """The lines of `metrics.jsonl`; what is no row, such as a half-written last line, is left out."""
         rows = []
         if self.log.exists():
             for line in self.log.read_text(encoding="utf-8").splitlines():
                 try:
-                    rows.append(json.loads(line))
+                    row = json.loads(line)
                 except ValueError:
                     continue
+                if isinstance(row, dict) and isinstance(row.get("epoch"), int):
+                    rows.append(row)
         return rows
 
     def append_row(self, row: dict[str, Any]) -> None:
@@ -146,6 +153,25 @@ class RunFolder:
         """Drop the lines of epochs that the checkpoint does not hold; they will be run again."""
         rows = [row for row in self.rows() if row["epoch"] <= epochs]
         write_text(self.log, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def write_splits(self, record: dict[str, list[str]]) -> None:
+        write_json(self.splits, record)
+
+    def read_splits(self) -> dict[str, list[str]] | None:
+        """The splits that hswish made for this run, or None where the data had their own.
+
+        Raises:
+            DataError: `splits.json` is damaged.
+        """
+        if not self.splits.exists():
+            return None
+        try:
+            record = json.loads(self.splits.read_text(encoding="utf-8"))
+            if not all(isinstance(name, str) for names in record.values() for name in names):
+                raise ValueError("names are missing")
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise DataError(f"{self.splits}: damaged ({error}); start a new run") from error
+        return record
 
     def write_checkpoint(self, state: dict[str, Any]) -> None:
         """Raises SaveError: disk full or folder not writable; the previous checkpoint is intact."""
@@ -165,6 +191,9 @@ class RunFolder:
         if not self.last.exists():
             return None
         try:
+            with zipfile.ZipFile(self.last) as archive:  # torch itself does not look at the checksums
+                if archive.testzip() is not None:
+                    raise ValueError("a checksum is wrong")
             state = torch.load(self.last, map_location="cpu", weights_only=True)
         except Exception as error:  # what torch raises on bytes that are no checkpoint has no common kind
             raise ModelFileError(
