@@ -73,7 +73,8 @@ def data_loader(
 
 
 def _start_worker(worker: int) -> None:
-    # A terminal and a batch system signal every process at once; the main one says goodbye for all.
+    # A terminal's Ctrl-C and a batch system's SIGTERM go to the whole process group. The main
+    # process finishes its step first and then says goodbye itself, by a SIGTERM to each worker.
+    os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)
