@@ -81,8 +81,6 @@ def test_base_install_runs_without_torch(wheel: Path, tmp_path: Path) -> None:
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=clean)
 
     done = run(str(python), "-m", "pip", "install", "--quiet", str(wheel))
-    if done.returncode and "No matching distribution" in done.stderr:
-        pytest.skip("no package index can be reached")
     assert done.returncode == 0, done.stderr[-2000:]
     done = run(str(python), "-c", "import hswish, hswish.runtime; print(hswish.__version__)")
     assert done.returncode == 0, done.stderr[-2000:]

@@ -13,6 +13,9 @@ from hswish.spec.errors import ModelFileError
 if TYPE_CHECKING:
     from hswish.evaluate import Evaluation
 
+_LARGEST_MATRIX = 20
+"""Classes up to which the confusion matrix is printed; `--confusion` draws any."""
+
 
 def eval_command(
     model: Annotated[str, typer.Argument(help="Model file.", show_default=False)],
@@ -89,6 +92,23 @@ def _print(evaluation: Evaluation) -> None:
     for name, figures in values["details"].items():
         table.add_row(Text(printable(name)), *[_cell(figures[column]) for column in columns])
     console.print(table)
+    if len(evaluation.classes) <= _LARGEST_MATRIX:
+        _print_confusion(evaluation.classes, values["confusion"])
+
+
+def _print_confusion(classes: tuple[str, ...], confusion: list[list[int]]) -> None:
+    """The confusion matrix in percent of each true class: rows are the truth, columns the predictions."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("truth, in % predicted as", box=None, padding=(0, 1))
+    for name in classes:
+        table.add_column(Text(printable(name)[:9]), justify="right", no_wrap=True)
+    for name, row in zip(classes, confusion, strict=True):
+        total = sum(row)
+        cells = [f"{100 * count / total:.0f}" if count else "." for count in row]
+        table.add_row(Text(printable(name)), *cells)
+    stdout().print(table)
 
 
 def _cell(value: float | int | None) -> str:
