@@ -27,7 +27,7 @@ check: $(STAMP) ## lint, format and types
 build: $(STAMP) ## wheel and sdist into dist/
 	$(BIN)/python -m build
 
-# torch comes first and exactly: any other range may bring a CUDA build of several gigabytes.
+# torch comes first and exactly, so that nothing else decides which build of it is taken.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet torch==2.13.0

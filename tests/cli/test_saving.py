@@ -93,7 +93,7 @@ def test_a_full_disk_while_predicting(made: Path, segmenter: Path, tmp_path: Pat
 
 def test_out_below_a_file(made: Path, classifier: Path, segmenter: Path, tmp_path: Path, hswish_cli) -> None:
     (tmp_path / "file").write_text("precious")
-    words = "a file stands where a folder is needed; choose another place with --out"
+    words = "a file stands where a folder is needed; choose another place"
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         hswish_cli("train", made / "pictures", "-m", "mobilenet_v3_small", *QUICK, "-o", out).error(out, words)
         hswish_cli("predict", segmenter, made / "scenes" / "images", "-o", out).error(out, words)
@@ -107,7 +107,7 @@ def test_a_folder_that_is_not_writable(made: Path, segmenter: Path, tmp_path: Pa
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    words = "the folder is not writable; choose another with --out"
+    words = "the folder is not writable; choose another one"
     out = tmp_path / "run"
     hswish_cli("train", made / "pictures", "-m", "mobilenet_v3_small", *QUICK, "-o", out).error(out, words)
     hswish_cli("predict", segmenter, made / "scenes" / "images", "-o", out).error(out, words)

@@ -61,12 +61,15 @@ def test_a_single_class_and_a_single_split(classes_folder):
         ({"train/cat": 2, "train/dog": 0}, ["train/dog", "without pictures"]),
         ({"cat": 2, "dog": 0}, ["dog", "without pictures"]),
         ({"train/cat": 2, "train": 1}, ["train/000.png", "no class folder", "train/CLASS/"]),
+        ({"train/cat": 2, "": 1}, ["set/000.png", "no class folder", "into train/CLASS/"]),
+        ({"testing/cat": 2, "": 1}, ["no class folder", "into testing/CLASS/"]),
+        ({"train/cat": 2, "val/cat": 2, "val": 1}, ["val/000.png", "into val/CLASS/"]),
         ({"train": 2, "val": 2}, ["no class folder"]),
         ({"train/cat": 2, "extra/cat": 2}, ["extra", "no split"]),
         ({"train/cat": 2, "val/dgo": 2}, ["val/dgo", "not in train"]),
         ({"val/cat": 2, "validation/cat": 2}, ["means val", "merge"]),
         ({"": 3}, ["no class folder", "CLASS/"]),
-        ({"cat": 2, "": 1}, ["no class folder"]),
+        ({"cat": 2, "": 1}, ["no class folder", "into CLASS/"]),
     ],
 )
 def test_classification_contradictions(classes_folder, counts, words):

@@ -85,6 +85,18 @@ def test_median_size_counts_headers_upright_and_skips_broken(classes_folder):
     assert open_data(root).median_size() == (12, 16)
 
 
+def test_sizes_in_a_folder_come_from_headers_alone(classes_folder, zip_of, monkeypatch):
+    root = classes_folder({"train/cat": 2, "val/cat": 1})
+    archive = open_data(zip_of(root))
+    monkeypatch.setattr(stores_module.FolderStore, "read", lambda *_: pytest.fail("the whole file was read"))
+    source = open_data(root)
+    assert source.median_size() == archive.median_size() == (12, 16)
+    item = source.items("train")[0]
+    (root / item.picture).unlink()
+    with pytest.raises(PictureError, match=r"train/cat/000\.png: no such file"):
+        source.reader.size(item.picture)
+
+
 def test_records_of_splits_come_back(classes_folder):
     root = classes_folder({"cat": 10, "dog": 10})
     first, other = open_data(root, seed=1), open_data(root, seed=2)
@@ -240,7 +252,7 @@ def test_file_that_vanishes_is_named(classes_folder):
 
 def test_limit_of_a_folder_file(classes_folder, monkeypatch):
     source = open_data(classes_folder({"train/cat": 2, "val/cat": 1}))
-    monkeypatch.setattr(stores_module, "MAX_ENTRY_BYTES", 10)
+    monkeypatch.setattr(stores_module, "MAX_FILE_BYTES", 10)
     with pytest.raises(PictureError, match="no picture is that large"):
         source.read_picture(source.items("train")[0])
 

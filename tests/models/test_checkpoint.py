@@ -63,7 +63,8 @@ def test_everything_comes_back_bit_for_bit(name: str, options: dict[str, Any], t
     model = lived(create_model(name, **{"width_mult": 0.35, **options}))
     assert isinstance(model, DescribedModule)
     classes = tuple(f"cläss {index}" for index in range(options["num_classes"]))
-    preprocess = GREY if options.get("in_channels") == 1 else Preprocess(height=65, width=33, mean=(0.1, 1 / 3, 0.7))
+    colour = Preprocess(height=65, width=33, resize="shorter", mean=(0.1, 1 / 3, 0.7))
+    preprocess = GREY if options.get("in_channels") == 1 else colour
     model.describe(
         classes=classes, preprocess=preprocess, metrics={"val": {"top1": 1 / 3}}, provenance={"recipe": "r", "seed": 3}
     )

@@ -31,7 +31,7 @@ def description(**changes: Any) -> Description:
         "model": "mobilenet_v3_small",
         "options": {"num_classes": 3},
         "classes": ("cat", "dog", "bird"),
-        "preprocess": Preprocess(height=64, width=64),
+        "preprocess": Preprocess(height=64, width=64, resize="stretch"),
         "metrics": {"val": {"top1": 0.5}},
         "provenance": {"seed": 0},
     }
@@ -129,6 +129,15 @@ def test_missing_key_is_named(key: str) -> None:
     broken = document()
     del broken[key]
     assert key in refusal(json.dumps(broken))
+
+
+def test_a_mask_needs_the_whole_picture() -> None:
+    for name in MODEL_NAMES:
+        cropped = description(model=name, preprocess=Preprocess(height=64, width=64, resize="crop"))
+        if task_of(name) == "segmentation":
+            assert "resize must be shorter or stretch" in refusal(cropped.to_json())
+        else:
+            assert Description.from_json(cropped.to_json()) == cropped
 
 
 @pytest.mark.parametrize("key", ["name", "options"])

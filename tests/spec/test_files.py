@@ -159,7 +159,7 @@ def test_unwritable_folder(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(SaveError, match="not writable; choose another with --out"):
+    with pytest.raises(SaveError, match="not writable; choose another one"):
         write_text(old, "new")
     monkeypatch.undo()
     assert untouched(old)

@@ -129,6 +129,15 @@ def test_sixteen_bit_grey_keeps_the_upper_byte(format: str) -> None:
     assert (found[..., 0] == found[..., 2]).all()
 
 
+def test_small_integers_of_32_bits_are_not_shifted_to_black() -> None:
+    grey = ramp()[..., 0]
+    assert np.array_equal(pixels(encode(Image.fromarray(grey.astype(np.int32)), "TIFF"))[..., 1], grey)
+    wide = grey.astype(np.int32) * 257
+    assert np.array_equal(pixels(encode(Image.fromarray(wide), "TIFF"))[..., 1], grey)
+    dark = grey.astype(np.uint16)  # 16 bits in the file: the upper byte, however dark
+    assert not pixels(encode(Image.fromarray(dark), "TIFF")).any()
+
+
 def test_big_endian_sixteen_bit_tiff() -> None:
     values = np.arange(0, 6000, 100, dtype=">u2").reshape(6, 10)
     entries = [

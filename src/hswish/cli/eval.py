@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hswish.cli.console import counting, print_json, print_note, print_warning, printable, stdout
-from hswish.spec.errors import ModelFileError
+from hswish.spec.errors import HswishError, ModelFileError
 
 if TYPE_CHECKING:
+    from hswish.data import DataSource
     from hswish.evaluate import Evaluation
 
 _LARGEST_MATRIX = 20
@@ -41,6 +43,7 @@ def eval_command(
       hswish eval best.safetensors camvid.zip --split test --json
     """
     from hswish.data import open_data
+    from hswish.data.workers import worker_deaths
     from hswish.evaluate import evaluate
     from hswish.runtime import open_engine
 
@@ -48,9 +51,10 @@ def eval_command(
     description = runner.description
     # Where hswish made the split, the model's own seed gives the one it was trained with.
     source = open_data(data, task=description.task, seed=_seed(description.provenance))
+    source = _as_trained(source, Path(model).parent / "splits.json", description.provenance)
     if source.made_splits:
         print_note(f"{source.name}: {source.made_splits}")
-    with counting(split, "pictures") as update:
+    with counting(split, "pictures") as update, worker_deaths("try again with --workers 0"):
         try:
             evaluation = evaluate(
                 runner, source, split, batch_size=batch_size, workers=workers, limit=limit, progress=update
@@ -73,6 +77,17 @@ def _seed(provenance: dict[str, Any]) -> int:
     """The seed in a model file, which may hold anything there."""
     seed = provenance.get("seed")
     return seed if isinstance(seed, int) and 0 <= seed < 2**32 else 0
+
+
+def _as_trained(source: DataSource, record: Path, provenance: dict[str, Any]) -> DataSource:
+    """The split recorded beside the model, where hswish made one: pictures added since must not move others."""
+    if not source.made_splits or provenance.get("data") != source.name or not record.is_file():
+        return source
+    try:
+        return source.with_splits(json.loads(record.read_text(encoding="utf-8")))
+    except (HswishError, OSError, ValueError, TypeError, AttributeError) as error:
+        print_warning(f"{record}: not used, the split is made again ({error})")
+        return source
 
 
 def _print(evaluation: Evaluation) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hswish.cli.console import print_json, print_line, stdout
+from hswish.cli.options import parse_size
 from hswish.spec.errors import OptionError
 
 
@@ -40,8 +40,10 @@ def info_command(
     given = {name: value for name, value in options.items() if value is not None}
     values = _from_file(model, given) if _is_file(model) else _from_name(model, given)
     architecture = values.pop("architecture")
-    height, width = _parse_size(size) or values.pop("size")
-    values.pop("size", None)
+    height, width = values.pop("size")
+    if size is not None:
+        asked_height, asked_width = parse_size(size)
+        height, width = asked_height, asked_width or asked_height
     values |= _count(architecture, height, width)
     if json_:
         print_json(values)
@@ -129,6 +131,7 @@ def _print(values: dict[str, Any]) -> None:
     console.print(f"multiply-adds  {values['multiply_adds'] / 1e6:.2f} M")
     if "classes" in values:
         print_line(f"classes        {', '.join(values['classes'])}")
+        print_line("preprocess     " + ", ".join(f"{key} {value}" for key, value in values["preprocess"].items()))
         for split, figures in values["metrics"].items():
             print_line(f"{split:<15}{_figures(figures)}")
         for key, value in values["provenance"].items():
@@ -139,13 +142,3 @@ def _figures(figures: Any) -> str:
     if not isinstance(figures, dict):  # a file may say anything there
         return str(figures)
     return ", ".join(f"{key} {value:.4f}" for key, value in figures.items() if isinstance(value, float))
-
-
-def _parse_size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text)
-    if match is None:
-        raise OptionError(f"--size takes 224 or 360x480 (height x width), not {text!r}")
-    height, width = match.groups()
-    return int(height), int(width or height)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +22,9 @@ def predict_command(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for overlays and masks; predictions/ for segmentation.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Labels to print.")] = 1,
+    top: Annotated[
+        int, typer.Option(min=1, help="Labels to print (of a mask: classes by their share of the pixels).")
+    ] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 8,
     engine: Annotated[str | None, typer.Option(help="What runs the model; the best one here by default.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, max=256, help="Processor threads.")] = None,
@@ -46,27 +48,31 @@ def predict_command(
 
       cat photo.jpg | hswish predict best.safetensors -
     """
-    from hswish.runtime import OutputNames, Predictor
+    from hswish.runtime import OutputNames, Predictor, expand_sources
 
     predictor = Predictor(model, engine, threads)
     if out is None and predictor.task == "segmentation":
         out = Path("predictions")
+    found = list(expand_sources(sources))  # a wrong path shows before anything is done
     bad: list[PictureError] = []
+
+    def skip(error: PictureError) -> None:
+        if len(found) == 1:
+            raise error
+        bad.append(error)
+        print_warning(f"skipped {error}")
+
     names = OutputNames("")
     done = 0
     with counting("predict", "pictures") as update:
-        for result in predictor.stream(sources, batch_size=batch_size, on_bad=bad.append):
+        for result in predictor.stream(found, batch_size=batch_size, on_bad=skip):
             files = _write(result, out, names) if out is not None else {}
             if json_:
                 print_json({**result.to_dict(), **files}, indent=None)
             else:
-                _print(result, top, files)
+                _print(result, top)
             done += 1
-            update(done, None)
-    if done == 0 and len(bad) == 1:
-        raise bad[0]
-    for error in bad:
-        print_warning(f"skipped {error}")
+            update(done + len(bad), len(found))
     if len(bad) > 0.1 * (done + len(bad)):
         raise DataError(
             f"{len(bad)} of {done + len(bad)} files could not be read (listed above); remove or replace them"
@@ -77,11 +83,12 @@ def predict_command(
 
 def _write(result: Result, out: Path, names: OutputNames) -> dict[str, str]:
     """Save the pictures of one result; returns what was written by kind."""
+    from hswish.runtime import SegmentationResult
     from hswish.spec.files import write_aside
 
     base = out / names(result.relative)
-    pictures: dict[str, Any] = {"overlay": result.overlay()}
-    if hasattr(result, "mask_image"):
+    pictures = {"overlay": result.overlay()}
+    if isinstance(result, SegmentationResult):
         pictures["mask"] = result.mask_image()
     files = {}
     for kind, picture in pictures.items():
@@ -92,6 +99,6 @@ def _write(result: Result, out: Path, names: OutputNames) -> dict[str, str]:
     return files
 
 
-def _print(result: Result, top: int, files: dict[str, str]) -> None:
-    labels = "  ".join(f"{label} {value:.4f}" for label, value in result.top(top if not files.get("mask") else 3))
+def _print(result: Result, top: int) -> None:
+    labels = "  ".join(f"{label} {value:.4f}" for label, value in result.top(top))
     print_line(f"{result.name}  {labels}")

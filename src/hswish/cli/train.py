@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from hswish.cli.console import print_json, print_line, print_note
+from hswish.cli.options import parse_size
 from hswish.spec.errors import OptionError
 
 
@@ -64,7 +64,7 @@ def train_command(
 
       hswish train pictures/ --model mobilenet_v3_large --epochs 30 --out runs/pets
 
-      hswish train camvid.zip --model lraspp_mobilenet_v3_small --recipe camvid
+      hswish train camvid.zip --model lraspp_mobilenet_v3_small --recipe segment
 
       hswish train pictures/ --model mobilenet_v3_large --weights other.safetensors --lr 0.0005
 
@@ -78,33 +78,28 @@ def train_command(
     from hswish.train import resume as resume_run
     from hswish.train import train as train_run
 
+    fields = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
+    options = {
+        "num_classes": num_classes,
+        "width_mult": width_mult,
+        "dropout": dropout,
+        "output_stride": output_stride,
+        "reduced_tail": reduced_tail,
+        "in_channels": in_channels,
+    }
     with TrainingProgress() as reporter:
         if resume is not None:
-            if data is not None or model is not None:
-                raise OptionError("--resume takes data and model from the run; leave DATA and --model out")
+            given = [data, model, out, recipe, weights, set_, size, *fields.values(), *options.values()]
+            if any(value is not None for value in given):
+                raise OptionError("--resume takes everything from the run; only --workers and --json go with it")
             result = resume_run(resume, workers=workers, reporter=reporter)
         else:
             if data is None or model is None:
                 raise OptionError("train needs DATA and --model, as in: hswish train digits --model mobilenet_v3_small")
             changes: dict[str, Any] = dict(parse_change(text) for text in set_ or [])
-            height, width = _parse_size(size)
-            named = {
-                "epochs": epochs,
-                "batch_size": batch_size,
-                "lr": lr,
-                "seed": seed,
-                "height": height,
-                "width": width,
-            }
-            changes |= {name: value for name, value in named.items() if value is not None}
-            options = {
-                "num_classes": num_classes,
-                "width_mult": width_mult,
-                "dropout": dropout,
-                "output_stride": output_stride,
-                "reduced_tail": reduced_tail,
-                "in_channels": in_channels,
-            }
+            changes |= {name: value for name, value in fields.items() if value is not None}
+            if size is not None:
+                changes["height"], changes["width"] = parse_size(size)
             result = train_run(
                 data,
                 model,
@@ -122,16 +117,6 @@ def train_command(
     figures = ", ".join(f"{key} {value:.4f}" for key, value in result.metrics.items() if isinstance(value, float))
     print_line(f"best model: {result.best}  ({figures} on val)")
     print_line(f"next:       hswish predict {shlex.quote(str(result.best))} PICTURES...")
-
-
-def _parse_size(text: str | None) -> tuple[int | None, int | None]:
-    if text is None:
-        return None, None
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
-    if match is None:
-        raise OptionError(f"--size takes 224 or 360x480 (height x width), not {text!r}")
-    height, width = match.groups()
-    return int(height), int(width) if width else None
 
 
 def _free_folder(data: str, model: str) -> Path:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hswish.data.opening import BUILT_IN, open_data
     from hswish.data.problems import BadFile, raise_fatal, too_many_bad
     from hswish.data.source import DataSource, Hints, Item
-    from hswish.data.statistics import class_frequencies, class_weights
+    from hswish.data.statistics import WeightRule, class_frequencies, class_weights
     from hswish.data.workers import default_workers
 
 _HOMES = {
@@ -36,6 +36,7 @@ _HOMES = {
     "Sample": "dataset",
     "TrainLoader": "loader",
     "TrainTransform": "augment",
+    "WeightRule": "statistics",
     "class_frequencies": "statistics",
     "class_weights": "statistics",
     "default_workers": "workers",
@@ -59,6 +60,7 @@ __all__ = [
     "Sample",
     "TrainLoader",
     "TrainTransform",
+    "WeightRule",
     "class_frequencies",
     "class_weights",
     "default_workers",

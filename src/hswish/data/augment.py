@@ -14,12 +14,13 @@ import os
 import random
 import warnings
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hswish.spec.architecture import Task
 from hswish.spec.errors import MissingPackageError, OptionError
 from hswish.spec.palette import IGNORE_INDEX
 from hswish.spec.preprocess import Preprocess
@@ -97,9 +98,7 @@ class TrainTransform:
         MissingPackageError: albumentations is not installed.
     """
 
-    def __init__(
-        self, augment: Augment, preprocess: Preprocess, task: Literal["classification", "segmentation"]
-    ) -> None:
+    def __init__(self, augment: Augment, preprocess: Preprocess, task: Task) -> None:
         if task == "classification" and augment.scale[1] > 1:
             raise OptionError(f"scale is the part of the area that a crop keeps, at most 1, not {augment.scale!r}")
         self.augment, self.preprocess, self.task = augment, preprocess, task
@@ -134,7 +133,7 @@ class TrainTransform:
         """Scale as evaluation would, times the zoom; both factors are drawn on a logarithmic scale."""
         import cv2
 
-        height, width = _eval_size(self.preprocess, *pixels.shape[:2])
+        height, width = self.preprocess.output_size(*pixels.shape[:2])
         zoom, ratio = (
             math.exp(generator.uniform(math.log(low), math.log(high)))
             for low, high in (self.augment.scale, self.augment.ratio)
@@ -151,7 +150,7 @@ class TrainTransform:
         )
 
 
-def _pipeline(augment: Augment, preprocess: Preprocess, task: str, fill: tuple[int, int, int]) -> Any:
+def _pipeline(augment: Augment, preprocess: Preprocess, task: Task, fill: tuple[int, int, int]) -> Any:
     """The albumentations `Compose`; steps that would do nothing are left out."""
     A, cv2 = _import_albumentations()  # noqa: N806 - the library's own abbreviation
     height, width = preprocess.height, preprocess.width
@@ -211,14 +210,6 @@ def _import_albumentations() -> tuple[Any, Any]:
         raise MissingPackageError("albumentations", "train", "augmentation") from error
     cv2.setNumThreads(0)  # the loading processes are the parallelism
     return albumentations, cv2
-
-
-def _eval_size(preprocess: Preprocess, height: int, width: int) -> tuple[int, int]:
-    """(height, width) to which evaluation scales such a picture, before any cropping."""
-    if preprocess.resize != "crop":
-        return preprocess.output_size(height, width)
-    scale = max(preprocess.height / height, preprocess.width / width) / preprocess.crop_fraction
-    return max(preprocess.height, round(height * scale)), max(preprocess.width, round(width * scale))
 
 
 def _mean_colour(preprocess: Preprocess) -> tuple[int, int, int]:

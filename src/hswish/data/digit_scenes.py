@@ -1,6 +1,6 @@
 """`digit-scenes`: scenes made of the built-in digits, with exact masks, for segmentation.
 
-A scene shows two to five digits of several sizes over a cluttered, colourful ground; a
+A scene shows two to four digits of several sizes over a cluttered, colourful ground; a
 later digit may cover a part of an earlier one. Every scene is a pure function of (seed,
 split, index), and a split draws only from its own digits: no digit that a model trained on
 stands in a scene that it is measured on.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from hswish.data.source import Item
 from hswish.data.tree import Tree
+from hswish.spec.architecture import Task
 from hswish.spec.errors import DataError
-
-Task = Literal["classification", "segmentation"]
 
 SPLIT_NAMES = {
     "train": "train",

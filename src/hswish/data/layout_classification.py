@@ -67,8 +67,8 @@ def _by_class(tree: Tree, roots: dict[str, str]) -> dict[str, dict[str, list[str
         split = split_by_top.get(top)
         inner = name[len(top) + 1 :] if top else name
         if split is None or "/" not in inner:
-            place = f"{top}/" if top else ""
-            raise DataError(f"{tree.label(name)}: lies in no class folder; move it into {place}CLASS/ or remove it")
+            root = roots.get("train", min(roots.values())) if split is None else roots[split]
+            raise DataError(f"{tree.label(name)}: lies in no class folder; move it into {root}CLASS/ or remove it")
         found[split][inner.split("/", 1)[0]].append(name)
     for split, root in roots.items():
         for folder in tree.children(root):

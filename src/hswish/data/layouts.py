@@ -6,11 +6,12 @@ segmentation     images/SPLIT/*, masks/SPLIT/*, classes.txt  or images/*, masks/
 
 from __future__ import annotations
 
-from hswish.data.layout_base import SPLIT_NAMES, Layout, Task
+from hswish.data.layout_base import SPLIT_NAMES, Layout
 from hswish.data.layout_classification import read_classification
 from hswish.data.layout_segmentation import read_segmentation
 from hswish.data.stores import Store
 from hswish.data.tree import Tree, unwrap
+from hswish.spec.architecture import Task
 from hswish.spec.errors import DataError, unknown_name
 
 _FORMS = "SPLIT/CLASS/picture.jpg, or images/ and masks/ with classes.txt"

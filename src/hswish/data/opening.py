@@ -7,12 +7,13 @@ from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
 
-from hswish.data.layout_base import UNSPLIT, Task
+from hswish.data.layout_base import UNSPLIT
 from hswish.data.layouts import read_layout
 from hswish.data.problems import too_many_bad
 from hswish.data.source import DataSource, Hints, Item
 from hswish.data.splits import HELD_OUT, MAX_MASKS, hold_out, mask_strata
 from hswish.data.stores import open_store
+from hswish.spec.architecture import Task
 from hswish.spec.errors import DataError
 from hswish.spec.palette import is_background
 

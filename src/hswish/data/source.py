@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hswish.spec.architecture import Task
 from hswish.spec.errors import DataError, PictureError
 from hswish.spec.palette import IGNORE_INDEX
 
@@ -54,7 +55,7 @@ class DataSource:
     """short name, such as camvid"""
     location: str
     """folder, archive or built-in name it was opened from"""
-    task: Literal["classification", "segmentation"]
+    task: Task
     classes: tuple[str, ...]
     """class names; the index of a name is the class index"""
     splits: dict[str, tuple[Item, ...]]

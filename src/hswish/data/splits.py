@@ -1,7 +1,8 @@
 """Holding a part of the items out: reproducible, stratified, whatever order the disk lists.
 
-An item's place depends on its own name and the seed alone, so pictures that are added
-later move no other picture far.
+Within a stratum items are ordered by a hash of their name and the seed, so pictures that
+are added later move few others: by the number held out, which follows the stratum's size,
+and by the strata of masks, which follow the rarity of the classes.
 """
 
 from __future__ import annotations

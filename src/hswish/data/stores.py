@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hswish.spec.errors import DataError, PictureError
+from hswish.spec.pictures import MAX_FILE_BYTES
 
-MAX_ENTRY_BYTES = 1 << 30
-"""Largest file read into memory; an archive of a few kilobytes can claim any size."""
 _JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 
@@ -34,6 +33,13 @@ class Store(Protocol):
 
         Raises:
             PictureError: gone, damaged or far too large.
+        """
+
+    def source(self, name: str) -> Path | bytes:
+        """What a header is read from: the file's path, or its bytes where it has none.
+
+        Raises:
+            PictureError: as `read` does.
         """
 
     def label(self, name: str) -> str:
@@ -104,11 +110,14 @@ class FolderStore:
     def read(self, name: str) -> bytes:
         path = Path(self.location, name)
         try:
-            if path.stat().st_size > MAX_ENTRY_BYTES:
-                raise PictureError(str(path), f"more than {MAX_ENTRY_BYTES:,} bytes; no picture is that large")
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise PictureError(str(path), f"more than {MAX_FILE_BYTES:,} bytes; no picture is that large")
             return path.read_bytes()
         except OSError as error:
             raise PictureError(str(path), f"not readable ({error.strerror}); check that it is still there") from error
+
+    def source(self, name: str) -> Path:
+        return Path(self.location, name)
 
     def label(self, name: str) -> str:
         return str(Path(self.location, name))
@@ -161,14 +170,17 @@ class ZipStore:
 
     def read(self, name: str) -> bytes:
         label = self.label(name)
-        if self.files.get(name, 0) > MAX_ENTRY_BYTES:
-            raise PictureError(label, f"more than {MAX_ENTRY_BYTES:,} bytes unpacked; no picture is that large")
+        if self.files.get(name, 0) > MAX_FILE_BYTES:
+            raise PictureError(label, f"more than {MAX_FILE_BYTES:,} bytes unpacked; no picture is that large")
         try:
             return self._archive().read(self._entries[name])
         except KeyError as error:
             raise PictureError(label, "not in the archive any more") from error
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
             raise PictureError(label, f"cannot be unpacked ({error}); zip the folder anew") from error
+
+    def source(self, name: str) -> bytes:
+        return self.read(name)
 
     def label(self, name: str) -> str:
         return f"{self.location}/{name}"

@@ -59,7 +59,7 @@ class Tree:
 
     def size(self, name: str) -> tuple[int, int]:
         """(height, width) in pixels, from the header."""
-        return pictures.read_size(self.read(name), self.label(name))
+        return pictures.read_size(self.store.source(self.prefix + name), self.label(name))
 
 
 def unwrap(store: Store, keep: Collection[str]) -> Tree:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from hswish.data.dataset import Key, PictureDataset
-from hswish.spec.errors import OptionError
+from hswish.spec.errors import HswishError, OptionError
 
 _MAX_WORKERS = 8
 _MIN_SHARED_BYTES = 256 << 20
@@ -22,17 +23,36 @@ _MIN_SHARED_BYTES = 256 << 20
 def default_workers() -> int:
     """Loading processes that suit this machine: one a core, at most eight.
 
-    None where shared memory is tiny (a container's default is 64 MB), for a batch passes
-    through it and the system kills a process that finds it full.
+    0 (this process loads) where shared memory is tiny (a container's default is 64 MB), for a
+    batch passes through it and the system kills a process that finds it full.
     """
     shared = Path("/dev/shm")
     if shared.is_dir() and shutil.disk_usage(shared).free < _MIN_SHARED_BYTES:
         return 0
+    return min(available_cores(), _MAX_WORKERS)
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
     try:
-        cores = len(os.sched_getaffinity(0))
+        return len(os.sched_getaffinity(0))
     except AttributeError:  # not on this system
-        cores = os.cpu_count() or 1
-    return min(cores, _MAX_WORKERS)
+        return os.cpu_count() or 1
+
+
+@contextmanager
+def worker_deaths(remedy: str) -> Iterator[None]:
+    """Turn the death of a loading process, which torch reports at any line of ours, into one clear line.
+
+    Raises:
+        HswishError: a loading process was killed; ends in `remedy`.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise HswishError(f"a loading process was killed, often for want of memory; {remedy}") from error
 
 
 class KeySampler(Sampler[list[Key]]):

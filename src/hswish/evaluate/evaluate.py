@@ -80,7 +80,7 @@ def evaluate(
         task=description.task,
         classes=description.classes,
         scores=scores,
-        skipped=tuple(sorted(bad.items())),
+        skipped=tuple(sorted({*source.skipped, *bad.items()})),
         seconds=time.perf_counter() - start,
     )
 

@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from hswish.spec.errors import PictureError
-from hswish.spec.pictures import _to_rgb, read_picture
-
-_MAX_MEMBER_BYTES = 2**30
-"""Largest picture file read from an archive: a hostile one may promise to unpack to anything."""
+from hswish.spec.pictures import MAX_FILE_BYTES, read_picture, to_rgb
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +28,7 @@ class ZipMember:
         Raises:
             PictureError: damaged, encrypted or absurdly large.
         """
-        if self.info.file_size > _MAX_MEMBER_BYTES:
+        if self.info.file_size > MAX_FILE_BYTES:
             raise PictureError(name, f"unpacks to {self.info.file_size:,} bytes, more than any picture needs")
         try:
             return self.archive.read(self.info)
@@ -67,7 +64,7 @@ class Named:
 def _from_pil(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        return to_rgb(ImageOps.exif_transpose(image))
     except Exception as error:  # a lazily opened file may be damaged in any way
         raise PictureError(name, f"damaged or truncated picture ({' '.join(str(error).split())[:100]})") from error
 

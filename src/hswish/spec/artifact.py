@@ -101,6 +101,8 @@ class Description:
         if document["task"] != architecture.task:
             raise ValueError(f"task {str(document['task'])[:80]!r} does not fit the model {model}")
         preprocess = Preprocess.from_dict(document["preprocess"])
+        if architecture.task == "segmentation" and preprocess.resize == "crop":
+            raise ValueError("a mask needs the whole picture: resize must be shorter or stretch")
         made, taken = preprocess.channel_count, architecture.options.in_channels
         if taken in (1, 3) and made != taken:  # other counts have no channel order here: fed by the user's own code
             raise ValueError(f"preprocess makes {made} channels for a model of {taken}")

@@ -19,9 +19,9 @@ def explain_os_error(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; free some space and try again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "the folder is not writable; choose another with --out"
+        return "the folder is not writable; choose another one"
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return "a file stands where a folder is needed; choose another place with --out"
+        return "a file stands where a folder is needed; choose another place"
     return (error.strerror or str(error)).lower()
 
 

@@ -29,6 +29,8 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")
 
 MAX_PIXELS = 178_956_970
 """Largest picture decoded, in pixels: Pillow's own error threshold (0.5 GB as RGB), which stays in force."""
+MAX_FILE_BYTES = 2**30
+"""Largest picture file read into memory; an archive of a few kilobytes can claim any size."""
 _ORIENTATION = 0x0112  # EXIF and TIFF tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -66,7 +68,7 @@ def read_picture(source: Source, name: str | None = None) -> Image.Image:
     with _open(source, name) as image:
         try:
             image.load()
-            return _to_rgb(_upright(image))
+            return to_rgb(_upright(image))
         except Exception as error:  # a decoder may raise anything on a hostile file
             raise PictureError(name, _explain(error)) from error
 
@@ -148,10 +150,12 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel, held in 16 or 32
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A decoded picture of any mode as 8-bit RGB, a copy without the source's metadata."""
+    if image.mode.startswith("I"):  # 16 bits a pixel, held in 16 or 32; in 32 there may be only 8
         values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8))
+        shift = 0 if image.mode == "I" and values.max(initial=0) <= 255 else 8
+        image = Image.fromarray((values.clip(0, 65535) >> shift).astype(np.uint8))
     elif image.mode == "F":
         values = np.nan_to_num(np.asarray(image))
         scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0

@@ -10,18 +10,34 @@ from typing import Any
 
 import torch
 
-from hswish.data import DataSource, PictureDataset, TrainTransform, class_frequencies, class_weights, open_data
+from hswish.data import (
+    BUILT_IN,
+    DataSource,
+    PictureDataset,
+    TrainTransform,
+    class_frequencies,
+    class_weights,
+    open_data,
+)
 from hswish.evaluate import curves_picture, prediction_page
 from hswish.models import DescribedModule, create_model, load
 from hswish.models.engine import TorchEngine
-from hswish.spec.architecture import task_of
-from hswish.spec.errors import DataError, HswishError, OptionError
+from hswish.spec.architecture import make_options, task_of
+from hswish.spec.errors import DataError, OptionError
 from hswish.train.loop import Trainer
 from hswish.train.recipe import Recipe, load_recipe
 from hswish.train.reporter import Reporter
 from hswish.train.run_folder import RunConfig, RunFolder
 from hswish.train.sizes import choose_preprocess
 from hswish.train.transfer import transfer
+
+_RECIPE_OF = {
+    "digits": "digits",
+    "digit-scenes": "digit_scenes",
+    "classification": "classify",
+    "segmentation": "segment",
+}
+"""Recipe where the user names none: by built-in data set, else by task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,26 +79,33 @@ def train(
         HswishError: bad data, an unknown name, a contradiction; the message says what to do.
     """
     reporter = reporter or Reporter()
+    make_options(model, **options)  # a mistyped name shows before any data is read
     RunFolder.check_free(out)
-    source = open_data(data, task=task_of(model))
-    name, plan = _choose_recipe(recipe, source)
+    name, plan = _choose_recipe(recipe, data, model)
+    plan = plan.with_changes(changes or {})
+    source = open_data(data, task=task_of(model), seed=plan.seed)
+    if not source.hints.mirror and "augment.mirror" not in (changes or {}):
+        plan = plan.with_changes({"augment.mirror": 0.0})
     config = RunConfig(
-        data=str(data),
+        data=_absolute(data),
         model=model,
         options=options,
+        classes=source.classes,
         recipe_name=name,
-        recipe=plan.with_changes(changes or {}),
-        weights=str(weights) if weights else None,
+        recipe=plan,
+        weights=_absolute(weights) if weights else None,
         workers=workers,
         versions={"hswish": version("hswish"), "torch": torch.__version__, "python": platform.python_version()},
     )
-    if config.recipe.seed != 0:
-        source = open_data(data, task=task_of(model), seed=config.recipe.seed)
-    trainer = _build(config, source, RunFolder(Path(out)), reporter)
+    network = _build_model(config, source)
+    network.describe(preprocess=choose_preprocess(source, plan, network.preprocess))
+    if config.weights is not None:
+        reporter.note(_start_from(config.weights, network, plan))
+    config = replace(config, preprocess=network.preprocess)
+    trainer = _build_trainer(config, network, source, RunFolder(Path(out)), reporter)
     run = RunFolder.create(out)
     run.write_config(config)
-    if source.made_splits:
-        run.write_splits(source.split_record())
+    run.write_splits(source.split_record())
     return _run(trainer)
 
 
@@ -101,11 +124,16 @@ def resume(run: str | Path, *, workers: int | None = None, reporter: Reporter | 
     if workers is not None:
         config = replace(config, workers=workers)
     source = open_data(config.data, task=task_of(config.model), seed=config.recipe.seed)
-    splits = folder.read_splits()
-    if splits is not None:
-        source = source.with_splits(splits)
-    trainer = _build(config, source, folder, reporter)
+    source = source.with_splits(folder.read_splits())
+    if source.classes != config.classes:
+        raise DataError(f"{config.data}: its classes are not those of the run {run} any more; start a new run")
     state = folder.read_checkpoint()
+    network = _build_model(config, source)
+    assert config.preprocess is not None
+    network.describe(preprocess=config.preprocess)
+    if config.weights is not None and state is None:
+        reporter.note(_start_from(config.weights, network, config.recipe))
+    trainer = _build_trainer(config, network, source, folder, reporter)
     if state is not None:
         try:
             trainer.restore(state)
@@ -116,43 +144,35 @@ def resume(run: str | Path, *, workers: int | None = None, reporter: Reporter | 
     return _run(trainer)
 
 
-def _choose_recipe(recipe: str | Recipe | None, source: DataSource) -> tuple[str, Recipe]:
+def _absolute(path: str | Path) -> str:
+    """The path so that a run can be resumed from anywhere; a built-in data set's name stays."""
+    found = Path(path).expanduser()
+    return str(found.resolve()) if found.exists() else str(path)
+
+
+def _choose_recipe(recipe: str | Recipe | None, data: str | Path, model: str) -> tuple[str, Recipe]:
     if isinstance(recipe, Recipe):
         return "custom", recipe
     if recipe is None:
-        built_in = {"digits": "digits", "digit-scenes": "digit_scenes"}
-        recipe = built_in.get(source.location) or ("classify" if source.task == "classification" else "segment")
+        built_in = str(data) in BUILT_IN and not Path(data).exists()
+        recipe = _RECIPE_OF[str(data) if built_in else task_of(model)]
     return recipe, load_recipe(recipe)
 
 
-def _build(config: RunConfig, source: DataSource, run: RunFolder, reporter: Reporter) -> Trainer:
-    recipe = config.recipe
-    for split in ("train", "val"):
-        if not source.splits.get(split):
-            raise DataError(f"{source.location}: no pictures to {'learn from' if split == 'train' else 'validate on'}")
-    for name, reason in source.skipped:
-        reporter.note(f"skipped {name}: {reason}")
-    reporter.note(_describe_data(source))
-    model = _build_model(config, source, reporter)
-    transform = TrainTransform(recipe.augment, model.preprocess, source.task)
-    dataset = PictureDataset(source, "train", transform, recipe.seed)
-    weights = None
-    if source.task == "segmentation" or recipe.class_weights != "none":
-        frequencies = class_frequencies(source, "train")  # reads every mask: contradictions show now, not in hours
-        if recipe.class_weights != "none":
-            weights = torch.from_numpy(class_weights(frequencies, recipe.class_weights))
-    return Trainer(model, source, dataset, recipe, run, reporter, class_weights=weights, workers=config.workers)
+def _build_model(config: RunConfig, source: DataSource) -> DescribedModule:
+    """A fresh network for the data's classes.
 
-
-def _build_model(config: RunConfig, source: DataSource, reporter: Reporter) -> DescribedModule:
+    Raises:
+        OptionError: options that contradict the data.
+    """
     recipe, options = config.recipe, dict(config.options)
-    asked = options.get("num_classes")
-    if asked is not None and asked != len(source.classes):
+    asked, count = options.get("num_classes"), len(source.classes)
+    if asked is not None and asked != count:
         raise OptionError(
-            f"num_classes is {asked}, but {source.location} has {len(source.classes)} classes "
-            f"({', '.join(source.classes[:5])}{', ...' if len(source.classes) > 5 else ''}); leave it out"
+            f"num_classes is {asked}, but {source.location} has {count} classes "
+            f"({', '.join(source.classes[:5])}{', ...' if count > 5 else ''}); leave it out"
         )
-    options["num_classes"] = len(source.classes)
+    options["num_classes"] = count
     options.setdefault("bn_momentum", recipe.bn_momentum)
     if recipe.dropout is not None:
         options.setdefault("dropout", recipe.dropout)
@@ -162,14 +182,39 @@ def _build_model(config: RunConfig, source: DataSource, reporter: Reporter) -> D
     channels = model.architecture.options.in_channels
     if channels not in (1, 3):
         raise OptionError(f"in_channels is {channels}, but pictures have 3 channels (or 1, as grey)")
-    preprocess = choose_preprocess(source, recipe, model.preprocess)
-    if config.weights is not None:
-        start = load(config.weights)
-        reporter.note(transfer(start, model, source.classes, config.weights))
-        if recipe.height is None:
-            preprocess = start.preprocess
-    model.describe(classes=source.classes, preprocess=preprocess, provenance=_provenance(config, source))
+    model.describe(classes=source.classes, provenance=_provenance(config, source))
     return model
+
+
+def _start_from(weights: str, model: DescribedModule, recipe: Recipe) -> str:
+    """Copy what fits from the file `weights`, its input size too unless the recipe sets one."""
+    start = load(weights)
+    copied = transfer(start, model, model.classes, weights)
+    if recipe.height is None and recipe.width is None:
+        model.describe(preprocess=start.preprocess)
+    return copied
+
+
+def _build_trainer(
+    config: RunConfig, model: DescribedModule, source: DataSource, run: RunFolder, reporter: Reporter
+) -> Trainer:
+    recipe = config.recipe
+    for split, purpose in (("train", "learn from"), ("val", "validate on")):
+        if not source.splits.get(split):
+            raise DataError(f"{source.location}: no pictures to {purpose}")
+    for name, reason in source.skipped:
+        reporter.note(f"skipped {name}: {reason}")
+    reporter.note(_describe_data(source))
+    if source.task == "segmentation":
+        class_frequencies(source, "val")  # reads every mask: contradictions show now, not in hours
+    weights = None
+    if source.task == "segmentation" or recipe.class_weights != "none":
+        frequencies = class_frequencies(source, "train")
+        if recipe.class_weights != "none":
+            weights = torch.from_numpy(class_weights(frequencies, recipe.class_weights))
+    transform = TrainTransform(recipe.augment, model.preprocess, source.task)
+    dataset = PictureDataset(source, "train", transform, recipe.seed)
+    return Trainer(model, source, dataset, recipe, run, reporter, class_weights=weights, workers=config.workers)
 
 
 def _provenance(config: RunConfig, source: DataSource) -> dict[str, Any]:
@@ -203,11 +248,10 @@ def _run(trainer: Trainer) -> RunResult:
 def _draw(trainer: Trainer) -> None:
     """Curves and predictions, also of a run that was interrupted; never the reason for a failure."""
     run = trainer.run_folder
-    rows = run.rows()
-    if not rows or not run.best.exists():
-        return
     try:
-        curves_picture(rows, run.curves)
-        prediction_page(TorchEngine(load(run.best)), trainer.source, "val", run.predictions)
-    except (HswishError, OSError) as error:
-        trainer.reporter.note(f"no pictures of this run: {error}")
+        rows = run.rows()
+        if rows and run.best.exists():
+            curves_picture(rows, run.curves)
+            prediction_page(TorchEngine(load(run.best)), trainer.source, "val", run.predictions)
+    except (Exception, KeyboardInterrupt) as error:
+        trainer.reporter.note(f"no pictures of this run: {error or type(error).__name__}")

@@ -8,16 +8,16 @@ resumed makes exactly the steps that an uninterrupted one would have made.
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from hswish.data import BadFile, Batch, DataSource, PictureDataset, TrainLoader, raise_fatal, too_many_bad
+from hswish.data import BadFile, DataSource, PictureDataset, TrainLoader, raise_fatal, too_many_bad
+from hswish.data.workers import available_cores, worker_deaths
 from hswish.evaluate import Evaluation, evaluate
 from hswish.models import DescribedModule, save
 from hswish.models.engine import TorchEngine, channels_last
@@ -51,8 +51,6 @@ class Trainer:
         self.source, self.recipe, self.run_folder, self.reporter = source, recipe, run, reporter
         self.workers = workers
         self.fabric = Fabric(accelerator="auto", devices=1, precision=recipe.precision)
-        if self.fabric.device.type == "cpu":
-            _share_cores(model.preprocess.height * model.preprocess.width)
         self.model = channels_last(model).to(self.fabric.device)
         self.average = averaged(self.model, recipe.ema_decay) if recipe.ema_decay else None
         self.optimizer = build_optimizer(self.model, recipe)
@@ -67,6 +65,7 @@ class Trainer:
         self.pictures = 0
         self.best = -math.inf
         self.bad: dict[str, str] = {}
+        self._said = {name for name, _ in source.skipped}
         self._saved_at = time.monotonic()
 
     # ---------------------------------------------------------------- the loop
@@ -79,18 +78,26 @@ class Trainer:
             HswishError: the loss is no longer finite; the data contradict themselves.
             SaveError: the disk is full; the last checkpoint is intact.
         """
-        with StopRequest() as stop:
-            while self.epoch < self.recipe.epochs:
-                began = time.monotonic()
-                self._train_epoch(stop)
-                seconds = time.monotonic() - began
-                evaluation = self._validate(stop)
-                self._finish_epoch(evaluation, seconds)
+        threads = torch.get_num_threads()
+        if self.fabric.device.type == "cpu":
+            _share_cores(self.model.preprocess.height * self.model.preprocess.width)
+        try:
+            with StopRequest() as stop, worker_deaths(f"go on with: {self.run_folder.resume_command} --workers 0"):
+                while self.epoch < self.recipe.epochs:
+                    began = time.monotonic()
+                    self._train_epoch(stop)
+                    seconds = time.monotonic() - began
+                    evaluation = self._validate(stop)
+                    self._finish_epoch(evaluation, seconds)
+        except KeyboardInterrupt:  # a second Ctrl-C: the last checkpoint stands
+            raise Interrupted(f"stopped at once; go on with: {self.run_folder.resume_command}") from None
+        finally:
+            torch.set_num_threads(threads)
 
     def _train_epoch(self, stop: StopRequest) -> None:
         self.network.train()
         self.reporter.start_epoch(self.epoch + 1, self.recipe.epochs, self.steps, self.step)
-        for batch in self._batches():
+        for batch in self.loader.epoch(self.epoch, start_batch=self.step):
             self._note_bad(batch.bad)
             if len(batch):
                 self._train_step(batch.pictures, batch.targets)
@@ -99,18 +106,6 @@ class Trainer:
                 self._stop()
             if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
                 self._checkpoint()
-
-    def _batches(self) -> Iterator[Batch]:
-        try:
-            yield from self.loader.epoch(self.epoch, start_batch=self.step)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            # torch may say so in the middle of a step: the last checkpoint stands, this state does not.
-            raise HswishError(
-                "a loading process was killed, often for want of memory; "
-                f"go on with: {self.run_folder.resume_command} --workers 0"
-            ) from error
 
     def _train_step(self, pictures: Tensor, targets: Tensor) -> None:
         recipe, step = self.recipe, self.epoch * self.steps + self.step
@@ -129,7 +124,9 @@ class Trainer:
         self.fabric_optimizer.zero_grad()
         self.fabric.backward(loss)
         if recipe.clip_norm:
-            self.fabric.clip_gradients(self.network, self.fabric_optimizer, max_norm=recipe.clip_norm)
+            self.fabric.clip_gradients(
+                self.network, self.fabric_optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False
+            )
         self.fabric_optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
@@ -167,6 +164,8 @@ class Trainer:
         )
 
     def _finish_epoch(self, evaluation: Evaluation, seconds: float) -> None:
+        for file, reason in evaluation.skipped:
+            self._skip(file, reason)
         name, value = evaluation.headline
         row: dict[str, Any] = {
             "epoch": self.epoch + 1,
@@ -190,10 +189,15 @@ class Trainer:
     def _note_bad(self, files: Sequence[BadFile]) -> None:
         raise_fatal(files)
         for file in files:
-            if file.name not in self.bad:
-                self.bad[file.name] = file.reason
-                self.reporter.note(f"skipped {file.name}: {file.reason}")
+            self.bad[file.name] = file.reason
+            self._skip(file.name, file.reason)
         too_many_bad(self.bad, len(self.source.splits["train"]))
+
+    def _skip(self, name: str, reason: str) -> None:
+        """Say once that a file is left out."""
+        if name not in self._said:
+            self._said.add(name)
+            self.reporter.note(f"skipped {name}: {reason}")
 
     # ---------------------------------------------------------------- stopping and going on
 
@@ -216,6 +220,7 @@ class Trainer:
                 "model": self.model.state_dict(),
                 "average": self.average.state_dict() if self.average is not None else None,
                 "optimizer": self.optimizer.state_dict(),
+                "precision": self.fabric.strategy.precision.state_dict(),  # the loss scale of fp16
             }
         )
         self._saved_at = time.monotonic()
@@ -226,9 +231,11 @@ class Trainer:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.loss_sum, self.pictures = state["loss_sum"], state["pictures"]
         self.best, self.bad = state["best"], dict(state["bad"])
+        self._said |= self.bad.keys()
         self.run_folder.keep_rows(self.epoch)
 
 
@@ -236,8 +243,8 @@ def _share_cores(input_pixels: int) -> None:
     """Leave half the cores to the loaders where pictures are small and the network is cheap.
 
     Measured on 2 cores: CIFAR-10 at 64x64 gains 1.2 to 1.4 times, CamVid at 360x480 would lose
-    a third (docs/log.md). It depends on nothing but the input size, so that equal runs stay
-    equal bit for bit: another number of threads may sum in another order.
+    a third (docs/log.md). It must not depend on the number of loaders: another number of threads
+    may sum in another order, and equal runs are to stay equal bit for bit.
     """
     if input_pixels < _SMALL_PIXELS:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), available_cores() // 2)))

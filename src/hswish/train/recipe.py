@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import hswish
-from hswish.data.augment import Augment
+from hswish.data import Augment, WeightRule
 from hswish.spec.errors import OptionError, unknown_name
 
 OptimizerName = Literal["sgd", "rmsprop", "adamw"]
 ScheduleName = Literal["cosine", "poly", "constant"]
-WeightRule = Literal["none", "inverse_log", "median"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +33,9 @@ class Recipe:
     batch_size: int = 64
     """pictures a step"""
     height: int | None = None
-    """input height in pixels; None: chosen from the data"""
+    """input height in pixels; alone: the shorter side; None: chosen from the data"""
     width: int | None = None
-    """input width in pixels; None: chosen from the data"""
+    """input width in pixels; alone: the shorter side"""
     optimizer: OptimizerName = "adamw"
     """sgd (Nesterov), rmsprop (the paper's) or adamw"""
     lr: float = 2e-3
@@ -71,6 +70,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
             _at_least(self, name, least)
+        if self.seed >= 2**32:
+            raise OptionError(f"seed must be below {2**32}, not {self.seed}")
         for name in ("lr", "weight_decay", "momentum", "warmup_epochs", "clip_norm"):
             _at_least(self, name, 0)
         for name in ("height", "width"):

@@ -22,6 +22,7 @@ import torch
 
 from hswish.spec.errors import DataError, HswishError, ModelFileError, SaveError
 from hswish.spec.files import append_line, explain_os_error, write_aside, write_json, write_text
+from hswish.spec.preprocess import Preprocess
 from hswish.train.recipe import Recipe
 
 
@@ -34,8 +35,12 @@ class RunConfig:
     model: str
     options: dict[str, Any]
     """options of the architecture that the user set"""
+    classes: tuple[str, ...]
+    """class names of the data, in output order"""
     recipe_name: str
     recipe: Recipe
+    preprocess: Preprocess | None = None
+    """from a picture to the network's input, as it was chosen at the start"""
     weights: str | None = None
     """model file that training starts from"""
     workers: int | None = None
@@ -45,7 +50,14 @@ class RunConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RunConfig:
         values = dict(values)
-        return cls(**{**values, "recipe": Recipe.from_dict(values["recipe"])})
+        return cls(
+            **{
+                **values,
+                "classes": tuple(values["classes"]),
+                "recipe": Recipe.from_dict(values["recipe"]),
+                "preprocess": Preprocess.from_dict(values["preprocess"]),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -137,7 +149,7 @@ class RunFolder:
         """The lines of `metrics.jsonl`; what is no row, such as a half-written last line, is left out."""
         rows = []
         if self.log.exists():
-            for line in self.log.read_text(encoding="utf-8").splitlines():
+            for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     row = json.loads(line)
                 except ValueError:
@@ -157,14 +169,12 @@ class RunFolder:
     def write_splits(self, record: dict[str, list[str]]) -> None:
         write_json(self.splits, record)
 
-    def read_splits(self) -> dict[str, list[str]] | None:
-        """The splits that hswish made for this run, or None where the data had their own.
+    def read_splits(self) -> dict[str, list[str]]:
+        """Names of the pictures of each split, as the run began.
 
         Raises:
-            DataError: `splits.json` is damaged.
+            DataError: `splits.json` is missing or damaged.
         """
-        if not self.splits.exists():
-            return None
         try:
             record = json.loads(self.splits.read_text(encoding="utf-8"))
             if not all(isinstance(name, str) for names in record.values() for name in names):

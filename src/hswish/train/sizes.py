@@ -33,12 +33,9 @@ def choose_preprocess(source: DataSource, recipe: Recipe, default: Preprocess) -
 
 
 def _fill(recipe: Recipe, height: int, width: int) -> tuple[int, int]:
-    """The recipe's size; one side alone sets the other in proportion."""
-    if recipe.height is None and recipe.width is None:
-        return height, width
-    if recipe.height is None:
-        assert recipe.width is not None
-        return round(height * recipe.width / width), recipe.width
-    if recipe.width is None:
-        return recipe.height, round(width * recipe.height / height)
-    return recipe.height, recipe.width
+    """The recipe's size instead of (height, width); one number alone sets the shorter side."""
+    if recipe.height is not None and recipe.width is not None:
+        return recipe.height, recipe.width
+    shorter = recipe.height or recipe.width or min(height, width)
+    scale = shorter / min(height, width)
+    return round(height * scale), round(width * scale)
