@@ -44,6 +44,9 @@ def main() -> int:
         return int(stop.code or 0)
     results = {task: _figures(part.evaluation) for task, part in parts.items()}
     write_json(out / "results.json", results)
+    # The README's picture.
+    scenes = parts["segmentation"]
+    prediction_page(open_engine(scenes.file), open_data("digit-scenes"), "test", out / "scenes.png", count=6)
     write_report(out / "report.html", list(parts.values()), time.monotonic() - began)
     _say_goodbye(out, parts, time.monotonic() - began)
     return 0

@@ -46,7 +46,7 @@ TRAIN = ("train", "{data}", "-m", "mobilenet_v3_small", "-o", "{out}")
         (("train", "{data}"), "train needs DATA and --model"),
         (
             ("train", "{data}", "--resume", "{out}"),
-            "--resume takes data and model from the run; leave DATA and --model",
+            "--resume takes everything from the run; only --workers and --json go with it",
         ),
         (("eval", "{model}", "{data}", "--split", "vall"), "has no split 'vall'; it has train, val"),
         (("eval", "{model}", "{data}", "--engine", "torhc"), "unknown engine 'torhc'; did you mean torch?"),

@@ -16,7 +16,15 @@ from PIL import Image
 import hswish
 from tests.cli.conftest import QUICK, make_pictures, make_scenes, noise, zipped
 
-RUN_FILES = {"config.json", "metrics.jsonl", "best.safetensors", "last.ckpt", "curves.png", "predictions.png"}
+RUN_FILES = {
+    "config.json",
+    "metrics.jsonl",
+    "best.safetensors",
+    "last.ckpt",
+    "curves.png",
+    "predictions.png",
+    "splits.json",
+}
 
 
 @pytest.mark.parametrize("form", ["folder", "folder with splits", "zip", "zip with splits, no top folder"])
@@ -32,7 +40,7 @@ def test_train_eval_predict_info(form: str, task: str, tmp_path: Path, hswish_cl
     trained = json.loads(hswish_cli("train", source, "-m", model, *QUICK, "-o", out, "--json").success().out)
     assert trained["best"] == str(out / "best.safetensors")
     files = {path.name for path in out.iterdir()}
-    assert files == RUN_FILES | (set() if "splits" in form else {"splits.json"})
+    assert files == RUN_FILES
     (row,) = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert {"epoch", "loss", "lr", "pictures_per_second"} <= row.keys()
 
@@ -149,3 +157,16 @@ def test_without_out_masks_go_to_predictions(made: Path, segmenter: Path, hswish
     outcome = hswish_cli("predict", segmenter, made / "scenes" / "images").success()
     assert "wrote predictions/" in outcome.err
     assert sorted(path.name for path in Path("predictions").glob("00.*")) == ["00.mask.png", "00.overlay.png"]
+
+
+def test_eval_keeps_to_the_split_of_the_run(tmp_path: Path, hswish_cli) -> None:
+    """Pictures that were added after training are not allowed to move learnt ones into val."""
+    data = make_pictures(tmp_path / "data", splits=("",))
+    hswish_cli("train", data, "-m", "mobilenet_v3_small", *QUICK, "-o", tmp_path / "run").success()
+    record = json.loads((tmp_path / "run/splits.json").read_text())
+    folder = next(path for path in data.iterdir() if path.is_dir())
+    first = next(folder.iterdir())
+    for index in range(20):
+        (folder / f"added{index}{first.suffix}").write_bytes(first.read_bytes())
+    outcome = hswish_cli("eval", tmp_path / "run/best.safetensors", data, "--workers", 0, "--json").success()
+    assert json.loads(outcome.out)["count"] == len(record["val"])

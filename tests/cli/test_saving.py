@@ -187,7 +187,7 @@ def test_a_refusal_is_one_line_for_people_too(run_folder: Path, tmp_path: Path) 
     damage("pickle", run_folder / "last.ckpt")  # torch warns programmers of it
     done = subprocess.run(command("train", "--resume", run_folder), capture_output=True, text=True, env=environment())
     assert done.returncode == 2
-    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == ["pictures", "error"]
+    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == ["error"]
 
 
 def test_a_finished_run_says_so(finished: Path, tmp_path: Path, hswish_cli) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import hswish
@@ -85,19 +92,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(colours, "mobilenet_v3_small", out=whole, recipe=FAST, **TINY)
 
-    class Stopper(Log):
-        def step(self, pictures: int, loss: float, lr: float) -> None:
-            super().step(pictures, loss, lr)
-            if self.steps == stop_at:
-                asked.append(True)
-
-    asked: list[bool] = []
-    monkeypatch.setattr(
-        StopRequest, "asked", property(lambda self: bool(asked), lambda self, value: None), raising=False
-    )
+    stopper = interrupt_after(stop_at, monkeypatch)
     with pytest.raises(Interrupted, match=f"hswish train --resume {parts}"):
-        train(colours, "mobilenet_v3_small", out=parts, recipe=FAST, reporter=Stopper(), **TINY)
-    asked.clear()
+        train(colours, "mobilenet_v3_small", out=parts, recipe=FAST, reporter=stopper, **TINY)
     log = Log()
     resume(parts, reporter=log)
     assert log.steps == 12 - stop_at
@@ -105,11 +102,110 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     states = [torch.load(run / "last.ckpt", weights_only=True) for run in (whole, parts)]
     for name, value in states[0]["model"].items():
         assert torch.equal(value, states[1]["model"][name]), name
-    rows = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (whole, parts)]
-    timing = ("seconds", "pictures_per_second")
-    assert [{k: v for k, v in row.items() if k not in timing} for row in rows[0]] == [
-        {k: v for k, v in row.items() if k not in timing} for row in rows[1]
-    ]
+    assert without_timing(whole) == without_timing(parts)
+
+
+def without_timing(run: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "pictures_per_second")} for row in rows]
+
+
+def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Log:
+    """A reporter that asks the run to stop after so many steps."""
+    asked: list[bool] = []
+
+    class Stopper(Log):
+        def step(self, pictures: int, loss: float, lr: float) -> None:
+            super().step(pictures, loss, lr)
+            if self.steps == steps:
+                asked.append(True)
+
+    stop = property(lambda self: bool(asked) and bool(asked.pop()), lambda self, value: None)
+    monkeypatch.setattr(StopRequest, "asked", stop, raising=False)
+    return Stopper()
+
+
+def test_resume_needs_neither_the_old_folder_nor_the_old_data_or_weights(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures that were added, another working directory, a start file that is gone: the same run."""
+    start = train(colours, "mobilenet_v3_small", out=tmp_path / "start", recipe=FAST, changes={"epochs": 1}, **TINY)
+    monkeypatch.chdir(tmp_path)
+    runs = [tmp_path / "whole", tmp_path / "parts"]
+    weights = Path("start/best.safetensors")
+    train("colours", "mobilenet_v3_small", out=runs[0], recipe=FAST, weights=weights, **TINY)
+    stopper = interrupt_after(5, monkeypatch)
+    with pytest.raises(Interrupted):
+        train("colours", "mobilenet_v3_small", out=runs[1], recipe=FAST, weights=weights, reporter=stopper, **TINY)
+    start.best.unlink()
+    for index in range(5):
+        shutil.copy(colours / "red/0.png", colours / "red" / f"more{index}.png")
+    monkeypatch.chdir("/")
+    resume(runs[1])
+    assert same_weights(runs[0] / "best.safetensors", runs[1] / "best.safetensors")
+    assert without_timing(runs[0]) == without_timing(runs[1])
+    (colours / "red").rename(colours / "scarlet")
+    with pytest.raises(DataError, match="red/"):
+        resume(runs[1])
+
+
+def test_bf16_and_its_resume(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = FAST.with_changes({"precision": "bf16-mixed"})
+    runs = [tmp_path / "whole", tmp_path / "parts"]
+    train(colours, "mobilenet_v3_small", out=runs[0], recipe=recipe, **TINY)
+    with pytest.raises(Interrupted):
+        train(
+            colours, "mobilenet_v3_small", out=runs[1], recipe=recipe, reporter=interrupt_after(3, monkeypatch), **TINY
+        )
+    resume(runs[1])
+    assert same_weights(runs[0] / "best.safetensors", runs[1] / "best.safetensors")
+
+
+def test_a_killed_loader_says_how_to_go_on(colours: Path, tmp_path: Path) -> None:
+    class Killer(Log):
+        def step(self, pictures: int, loss: float, lr: float) -> None:
+            super().step(pictures, loss, lr)
+            if self.steps == 5:
+                for child in multiprocessing.active_children():
+                    assert child.pid is not None
+                    os.kill(child.pid, signal.SIGKILL)
+                time.sleep(1)
+
+    run = tmp_path / "run"
+    with pytest.raises(HswishError, match=f"loading process was killed.*--resume {run} --workers 0"):
+        train(colours, "mobilenet_v3_small", out=run, recipe=FAST, reporter=Killer(), **{**TINY, "workers": 1})
+    resume(run, workers=0)
+    assert len(without_timing(run)) == 3
+
+
+def test_contradictions_of_val_show_before_training(squares: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((48, 64), 7, np.uint8)).save(squares / "masks/val/2.png")
+    log = Log()
+    with pytest.raises(DataError, match=r"val/2\.png: value 7"):
+        train(squares, "lraspp_mobilenet_v3_small", out=tmp_path / "run", recipe=FAST, reporter=log, workers=0)
+    assert log.steps == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_val_picture_is_said_once(colours: Path, tmp_path: Path) -> None:
+    for split, indices in {"train": range(9), "val": range(9, 12)}.items():
+        for label in ("blue", "green", "red"):
+            (colours / split / label).mkdir(parents=True)
+            for index in indices:
+                (colours / label / f"{index}.png").rename(colours / split / label / f"{index}.png")
+    for label in ("blue", "green", "red"):
+        (colours / label).rmdir()
+    for index in range(12, 30):
+        shutil.copy(colours / "val/red/9.png", colours / "val/red" / f"{index}.png")
+    (colours / "val/red/9.png").write_bytes((colours / "val/red/9.png").read_bytes()[:200])
+    log = Log()
+    train(colours, "mobilenet_v3_small", out=tmp_path / "run", recipe=FAST, reporter=log, **TINY)
+    assert sum("val/red/9.png" in note for note in log.notes) == 1
+
+
+def test_a_mistyped_model_offers_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="did you mean lraspp_mobilenet_v3_small"):
+        train("digit-scenes", "lrasp_mobilenet_v3_small", out=tmp_path / "run")
 
 
 def test_resuming_a_finished_run_changes_nothing(colours: Path, tmp_path: Path) -> None:

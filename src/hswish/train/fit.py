@@ -205,13 +205,13 @@ def _build_trainer(
     for name, reason in source.skipped:
         reporter.note(f"skipped {name}: {reason}")
     reporter.note(_describe_data(source))
-    if source.task == "segmentation":
-        class_frequencies(source, "val")  # reads every mask: contradictions show now, not in hours
     weights = None
     if source.task == "segmentation" or recipe.class_weights != "none":
-        frequencies = class_frequencies(source, "train")
+        frequencies = class_frequencies(source, "train")  # reads every mask: contradictions show now, not in hours
         if recipe.class_weights != "none":
             weights = torch.from_numpy(class_weights(frequencies, recipe.class_weights))
+    if source.task == "segmentation":
+        class_frequencies(source, "val")
     transform = TrainTransform(recipe.augment, model.preprocess, source.task)
     dataset = PictureDataset(source, "train", transform, recipe.seed)
     return Trainer(model, source, dataset, recipe, run, reporter, class_weights=weights, workers=config.workers)
