@@ -1,18 +1,17 @@
 """How long a user waits before anything happens: fresh processes, ours beside the stack we stand on.
 
-    python benchmarks/startup.py            # a table; about 2 minutes on 2 busy cores
-    python benchmarks/startup.py --json     # one object: machine, versions, rows
+    python -m benchmarks.startup            # a table; about 70 seconds on 2 cores
+    python -m benchmarks.startup --json     # one object: machine, versions, rows
 
-Measured on 2 cores of an AMD EPYC, Linux 6.18, Python 3.11.7, torch 2.13.0+cpu, 9 runs, while other
-work kept both cores busy: read the ratios, which a second run repeated within 10 %, rather than the times.
+Measured on 2 cores of an AMD EPYC, Linux 6.18, Python 3.11.7, torch 2.13.0+cpu, 9 runs:
 
                                 median       min       max   ratio
-    python -c pass                 16 ms     11 ms     28 ms
-    import hswish                  35 ms     21 ms     64 ms
-    import torch                 2168 ms   1583 ms   3816 ms   62.1x of import hswish
-    import lightning_fabric      6516 ms   4780 ms  13216 ms   186.5x of import hswish
-    hswish --help                 252 ms    167 ms    495 ms
-    torchrun --help              2188 ms   1823 ms   4109 ms   8.7x of hswish --help
+    python -c pass                 12 ms     11 ms     16 ms
+    import hswish                  23 ms     22 ms     33 ms
+    import torch                 1459 ms   1306 ms   1703 ms   62.6x of import hswish
+    import lightning_fabric      4390 ms   4262 ms   4777 ms   188.4x of import hswish
+    hswish --help                 186 ms    165 ms    238 ms
+    torchrun --help              1490 ms   1387 ms   1582 ms   8.0x of hswish --help
 
 `import hswish` is quick because it puts work off: the first use of a network still pays for torch.
 

@@ -35,7 +35,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1100px; padding: 0 1rem; color: #1b1f24 }
 h1 { margin-bottom: 0 } h2 { margin-top: 3rem; border-top: 1px solid #d9dde2; padding-top: 1.5rem }
 table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .25rem .9rem; text-align: right }
-th:first-child, td:first-child { text-align: left } th { border-bottom: 2px solid #1b1f24 }
+th:first-child, td:first-child { text-align: left } td { white-space: nowrap } th { border-bottom: 2px solid #1b1f24 }
 td { border-bottom: 1px solid #e7eaee } img { max-width: 100%; background: white } figure { margin: 1.5rem 0 }
 figcaption { color: #5a6470 } .columns { display: flex; flex-wrap: wrap; gap: 2rem; align-items: start }
 .columns > * { flex: 1 1 420px }
