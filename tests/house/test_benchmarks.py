@@ -24,7 +24,7 @@ def startup() -> ModuleType:
 
 
 def test_opens_with_command_and_results(startup: ModuleType) -> None:
-    assert "python benchmarks/startup.py" in startup.__doc__
+    assert "python -m benchmarks.startup" in startup.__doc__
     assert "Measured" in startup.__doc__
 
 
