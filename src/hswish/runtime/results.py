@@ -18,21 +18,27 @@ _SMALL_PX = 160
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ClassificationResult:
-    """The classes of one picture."""
+class PictureResult:
+    """What every result says about its picture."""
 
     name: str
     """the picture's path, or what it was called"""
     classes: tuple[str, ...]
-    """class names in output order"""
-    probabilities: NDArray[np.float32]
-    """(K,), sums to 1"""
+    """class names in output order: of the probabilities, or of the mask's values"""
     picture: Image.Image = field(repr=False)
     """the picture, upright RGB at its own size"""
     time_ms: float
     """from the decoded picture to this result; a batch's time is shared out equally"""
     relative: Path = Path("picture")
     """where it lay under the folder or archive that was given, for naming outputs"""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassificationResult(PictureResult):
+    """The classes of one picture."""
+
+    probabilities: NDArray[np.float32]
+    """(K,), sums to 1"""
 
     @property
     def label(self) -> str:
@@ -65,21 +71,11 @@ class ClassificationResult:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SegmentationResult:
+class SegmentationResult(PictureResult):
     """The class of each pixel of one picture."""
 
-    name: str
-    """the picture's path, or what it was called"""
-    classes: tuple[str, ...]
-    """class names, in the order of the mask's values"""
     mask: NDArray[np.uint8]
     """(H, W), class indices at the picture's own size"""
-    picture: Image.Image = field(repr=False)
-    """the picture, upright RGB at its own size"""
-    time_ms: float
-    """from the decoded picture to this result; a batch's time is shared out equally"""
-    relative: Path = Path("picture")
-    """where it lay under the folder or archive that was given, for naming outputs"""
 
     @property
     def label(self) -> str:

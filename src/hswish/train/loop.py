@@ -242,7 +242,7 @@ class Trainer:
 def _share_cores(input_pixels: int) -> None:
     """Leave half the cores to the loaders where pictures are small and the network is cheap.
 
-    Measured on 2 cores: CIFAR-10 at 64x64 gains 1.2 to 1.4 times, CamVid at 360x480 would lose
+    Measured on 2 cores: CIFAR-10 at 64x64 gains 1.1 to 1.4 times, CamVid at 360x480 would lose
     a third (docs/log.md). It must not depend on the number of loaders: another number of threads
     may sum in another order, and equal runs are to stay equal bit for bit.
     """

@@ -1,7 +1,7 @@
 """The folder of a run: what lies where, and how it is written so that nothing is lost.
 
 config.json        what is trained, on what, how; `--resume` reads it
-splits.json        which picture is in which split, where hswish made the split
+splits.json        which picture is in which split
 metrics.jsonl      one line an epoch
 last.ckpt          everything needed to go on exactly
 best.safetensors   the best model so far, ready for use
