@@ -11,8 +11,8 @@ from torch import nn
 
 import hswish
 from hswish.models import DescribedModule, FeatureExtractor, create_model, list_models
-from hswish.models.lraspp import LRASPP
 from hswish.models.mobilenetv3 import MobileNetV3
+from hswish.models.segmenter import Segmenter
 from hswish.spec.architecture import MODEL_NAMES
 from hswish.spec.errors import OptionError
 
@@ -34,7 +34,7 @@ def test_the_list_is_the_documented_one() -> None:
 @pytest.mark.parametrize("name", list_models())
 def test_every_name_makes_its_network(name: str) -> None:
     model = create_model(name, width_mult=0.35, num_classes=6)
-    assert isinstance(model, LRASPP if name.startswith("lraspp_") else MobileNetV3)
+    assert isinstance(model, Segmenter if name.startswith("lraspp_") else MobileNetV3)
     assert isinstance(model, DescribedModule)
     assert model.architecture.name == name
     assert model.training
@@ -76,7 +76,7 @@ def test_wrong_names_offer_the_nearest() -> None:
         {"in_channels": 0},
         {"head_channels": -1},
         {"reduced_tail": 1},
-        {"width_rule": "timm"},
+        {"width_rule": "caffe"},
     ],
     ids=str,
 )

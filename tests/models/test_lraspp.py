@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hswish.models import create_model, list_models
-from hswish.models.lraspp import LRASPP, upsample
+from hswish.models.lraspp import upsample
+from hswish.models.segmenter import Segmenter
 
 NAMES = [name for name in list_models() if name.startswith("lraspp_")]
 Lived = Callable[..., nn.Module]
 
 
-def segmenter(name: str = "lraspp_mobilenet_v3_small", **options: Any) -> LRASPP:
+def segmenter(name: str = "lraspp_mobilenet_v3_small", **options: Any) -> Segmenter:
     model = create_model(name, **{"num_classes": 5, "width_mult": 0.35, **options})
-    assert isinstance(model, LRASPP)
+    assert isinstance(model, Segmenter)
     return model.eval()
 
 

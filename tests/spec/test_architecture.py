@@ -17,6 +17,7 @@ from hswish.spec.architecture import (
     ClassifierHead,
     LRASPPHead,
     Options,
+    Skip,
     make_divisible,
     make_options,
     resolve,
@@ -186,14 +187,14 @@ def test_reduced_tail(name: str, first_expansion: int, others: int, out: int, la
 # --- LR-ASPP -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "low_block", "low_channels"), [("large", 5, 120), ("small", 2, 88)])
-def test_the_skip_is_the_last_block_at_an_eighth(size: str, low_block: int, low_channels: int) -> None:
+@pytest.mark.parametrize(("size", "block", "channels"), [("large", 5, 120), ("small", 2, 88)])
+def test_the_skip_is_the_last_block_at_an_eighth(size: str, block: int, channels: int) -> None:
     """DeepLab's feature extractor: `layer_7/depthwise_output` (Large), `layer_4/depthwise_output` (Small)."""
     for output_stride in (8, 16, 32):
         arch = resolve(f"lraspp_mobilenet_v3_{size}", output_stride=output_stride)
         assert isinstance(arch.head, LRASPPHead)
-        assert (arch.head.low_block, arch.head.low_channels) == (low_block, low_channels)
-        assert arch.backbone.blocks[low_block].output_stride == 8
+        assert arch.head.skip == Skip(tap=f"blocks.{block}.depthwise", channels=channels)
+        assert arch.backbone.blocks[block].output_stride == 8
         assert arch.head.high_channels == arch.backbone.last_channels
 
 
@@ -237,7 +238,7 @@ def test_names_are_torchvisions() -> None:
         ("width_mult", math.nan),
         ("width_mult", math.inf),
         ("width_mult", "1.0"),
-        ("width_rule", "keras"),
+        ("width_rule", "caffe"),
         ("width_rule", []),
         ("dropout", 1.0),
         ("dropout", -0.1),

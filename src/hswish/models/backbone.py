@@ -19,9 +19,15 @@ class Backbone(nn.Module):
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
         net, options = arch.backbone, arch.options
-        self.stem = ConvNormAct(net.in_channels, net.stem_channels, options, kernel=3, stride=2, act=net.act)
+        self.stem = ConvNormAct(
+            net.in_channels, net.stem_channels, options, kernel=3, stride=net.stem_stride, act=net.act
+        )
         self.blocks = nn.ModuleList(InvertedResidual(block, options) for block in net.blocks)
-        self.last = ConvNormAct(net.blocks[-1].out_channels, net.last_channels, options, act=net.act)
+        last = [ConvNormAct(net.blocks[-1].out_channels, net.last_channels, options, act=net.act)]
+        last += [
+            ConvNormAct(net.last_channels, net.last_channels, options, act=net.act) for _ in range(net.last_convs - 1)
+        ]
+        self.last = last[0] if len(last) == 1 else nn.Sequential(*last)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -63,8 +69,8 @@ def feature_table(arch: Architecture) -> dict[str, FeatureInfo]:
     `stem`; `blocks.I` (output), `blocks.I.expand`, `blocks.I.depthwise`; `last`.
     """
     net = arch.backbone
-    infos = [FeatureInfo(name="stem", channels=net.stem_channels, stride=2)]
-    grid = 2
+    infos = [FeatureInfo(name="stem", channels=net.stem_channels, stride=net.stem_stride)]
+    grid = net.stem_stride
     for index, block in enumerate(net.blocks):
         name = f"blocks.{index}"
         infos.append(FeatureInfo(name=f"{name}.expand", channels=block.expand_channels, stride=grid))
@@ -78,8 +84,9 @@ def feature_table(arch: Architecture) -> dict[str, FeatureInfo]:
 def default_taps(arch: Architecture) -> tuple[str, ...]:
     """The deepest block output at each stride, and the last convolution instead of the deepest block."""
     deepest = {block.output_stride: f"blocks.{index}" for index, block in enumerate(arch.backbone.blocks)}
-    if 2 not in deepest:  # Small leaves stride 2 with its first block
-        deepest = {2: "stem", **deepest}
+    stem = arch.backbone.stem_stride
+    if stem not in deepest:  # Small leaves stride 2 with its first block
+        deepest = {stem: "stem", **deepest}
     deepest[max(deepest)] = "last"
     return tuple(deepest[stride] for stride in sorted(deepest))
 

@@ -12,14 +12,37 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from hswish.models.activations import HSigmoid, activation
 from hswish.spec.architecture import Activation, Block, Options
 
 
+@torch.fx.wrap
+def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
+    """Zeros around (N, C, H, W) so that a strided convolution gives ceil(H / stride), as TensorFlow pads.
+
+    An odd total puts the extra row below and the extra column on the right: on even sizes a stride
+    of 2 samples other pixels than symmetric padding does.
+    """
+    (height, width), total = x.shape[-2:], []
+    for size in (width, height):
+        short = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        total += [short // 2, short - short // 2]
+    return F.pad(x, total)
+
+
+class SameConv2d(nn.Conv2d):
+    """Strided convolution with TensorFlow's SAME padding, which depends on the input's size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(pad_same(x, self.kernel_size[0], self.stride[0]))
+
+
 class ConvNormAct(nn.Sequential):
-    """Convolution without bias, batch norm, non-linearity; symmetric padding (k - 1) / 2 * dilation."""
+    """Convolution without bias, batch norm, non-linearity; padded so that stride 1 keeps the size."""
 
     def __init__(
         self,
@@ -32,13 +55,15 @@ class ConvNormAct(nn.Sequential):
         dilation: int = 1,
         groups: int = 1,
         act: Activation | None = None,
+        bn_eps: float | None = None,
     ) -> None:
         super().__init__()
-        padding = (kernel - 1) // 2 * dilation
-        self.conv = nn.Conv2d(
+        same = options.padding == "same" and stride > 1  # at stride 1 SAME is symmetric
+        padding = 0 if same else (kernel - 1) // 2 * dilation
+        self.conv = (SameConv2d if same else nn.Conv2d)(
             in_channels, out_channels, kernel, stride, padding, dilation=dilation, groups=groups, bias=False
         )
-        self.norm = nn.BatchNorm2d(out_channels, eps=options.bn_eps, momentum=options.bn_momentum)
+        self.norm = nn.BatchNorm2d(out_channels, eps=bn_eps or options.bn_eps, momentum=options.bn_momentum)
         if act is not None:
             self.act = activation(act)
 
@@ -50,11 +75,11 @@ class SqueezeExcite(nn.Module):
     and h-sigmoid, then scale the map.
     """
 
-    def __init__(self, channels: int, squeeze_channels: int) -> None:
+    def __init__(self, channels: int, squeeze_channels: int, act: Activation = "relu") -> None:
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.reduce = nn.Conv2d(channels, squeeze_channels, 1)
-        self.act = nn.ReLU()
+        self.act = activation(act)
         self.expand = nn.Conv2d(squeeze_channels, channels, 1)
         self.gate = HSigmoid()
 
@@ -69,7 +94,7 @@ class BlockMaps(NamedTuple):
     expand: Tensor
     """(N, expand, H, W), after the non-linearity"""
     depthwise: Tensor
-    """(N, expand, H/s, W/s), after the non-linearity, before squeeze-and-excitation"""
+    """(N, expand, H/s, W/s), after the non-linearity, before squeeze-and-excitation (the paper's order)"""
     out: Tensor
     """(N, out, H/s, W/s)"""
 
@@ -81,6 +106,7 @@ class InvertedResidual(nn.Module):
         super().__init__()
         expanded = block.expand_channels
         self.has_residual = block.has_residual
+        self.se_first = block.se_first
         self.expand = (
             ConvNormAct(block.in_channels, expanded, options, act=block.act) if block.has_expand else nn.Identity()
         )
@@ -92,14 +118,17 @@ class InvertedResidual(nn.Module):
             stride=block.stride,
             dilation=block.dilation,
             groups=expanded,
-            act=block.act,
+            act=None if block.se_first else block.act,
         )
-        self.se = SqueezeExcite(expanded, block.se_channels) if block.se_channels else nn.Identity()
+        self.se = SqueezeExcite(expanded, block.se_channels, block.se_act) if block.se_channels else nn.Identity()
+        if block.se_first:
+            self.act = activation(block.act)
         self.project = ConvNormAct(expanded, block.out_channels, options)
 
     def stop_after(self, inner: Literal["expand", "depthwise"]) -> None:
         """Drop the layers that the map called `inner` does not need; what follows it passes through."""
-        for name in ("se", "project") if inner == "depthwise" else ("depthwise", "se", "project"):
+        idle = ["project"] if self.se_first else ["se", "project"]
+        for name in idle if inner == "depthwise" else ("depthwise", "se", "project"):
             setattr(self, name, nn.Identity())
         self.has_residual = False
 
@@ -107,7 +136,11 @@ class InvertedResidual(nn.Module):
         """Run the block and return its inner tensors beside its output."""
         expand = self.expand(x)
         depthwise = self.depthwise(expand)
-        out = self.project(self.se(depthwise))
+        if self.se_first:
+            depthwise = self.act(self.se(depthwise))
+            out = self.project(depthwise)
+        else:
+            out = self.project(self.se(depthwise))
         return BlockMaps(expand, depthwise, x + out if self.has_residual else out)
 
     def forward(self, x: Tensor) -> Tensor:

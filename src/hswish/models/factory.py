@@ -9,8 +9,8 @@ from torch import nn
 
 from hswish.models.backbone import FeatureExtractor
 from hswish.models.described import DescribedModule
-from hswish.models.lraspp import LRASPP
 from hswish.models.mobilenetv3 import MobileNetV3
+from hswish.models.segmenter import Segmenter
 from hswish.spec.architecture import MODEL_NAMES, Architecture, resolve
 from hswish.spec.errors import OptionError
 
@@ -31,7 +31,7 @@ def create_model(
         taps: which maps, by name (`blocks.5`, `blocks.5.expand`, `blocks.5.depthwise`, `last`);
             one per stride by default. Only with `features_only`.
         options: fields of `hswish.spec.architecture.Options`, such as `num_classes`,
-            `width_mult`, `dropout`, `in_channels`, `output_stride`, `reduced_tail`.
+            `width_mult`, `dropout`, `in_channels`, `output_stride`, `reduced_tail`, `head`.
 
     Raises:
         OptionError: unknown model, option or tap (nearest names offered), or a value out of range.
@@ -46,7 +46,7 @@ def create_model(
 
 def build(arch: Architecture) -> DescribedModule:
     """The module for a resolved architecture, weights as torch leaves them."""
-    return LRASPP(arch) if arch.task == "segmentation" else MobileNetV3(arch)
+    return Segmenter(arch) if arch.task == "segmentation" else MobileNetV3(arch)
 
 
 def initialise(model: nn.Module) -> None:

@@ -21,7 +21,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.hidden = nn.Linear(head.in_channels, head.hidden_channels)
+        self.hidden = nn.Linear(head.in_channels, head.hidden_channels, bias=head.hidden_bias)
         self.act = activation(head.act)
         self.dropout = nn.Dropout(head.dropout)
         self.classifier = nn.Linear(head.hidden_channels, head.num_classes)

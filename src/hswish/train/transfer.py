@@ -26,7 +26,7 @@ def transfer(start: DescribedModule, model: DescribedModule, classes: tuple[str,
     same_classes = start.classes == classes
     fresh = []
     for key, value in ours.items():
-        class_layer = key.startswith(("head.classifier", "head.project"))
+        class_layer = key.startswith(("head.classifier", "head.project_"))
         if theirs[key].shape == value.shape and (same_classes or not class_layer):
             value.copy_(theirs[key])
         elif class_layer:
