@@ -111,8 +111,10 @@ def _resolve_backbone(table: Table, opts: Options, stem_stride: int) -> Backbone
     stem = table.stem if fixed_stem else make_divisible(table.stem * width)
     blocks: list[Block] = []
     table_in, in_channels = table.stem, stem
-    grid, dilation = stem_stride, 1
+    grid, dilation, stage = stem_stride, 1, 0
     for row in table.rows:
+        if blocks and (row.out != table_in or row.stride == 2):
+            stage += 1
         if opts.width_rule == "torchvision":
             expand = make_divisible(row.expand * width)
         else:
@@ -136,6 +138,7 @@ def _resolve_backbone(table: Table, opts: Options, stem_stride: int) -> Backbone
             se_channels=make_divisible(expand / 4) if row.se else 0,
             act=row.act,
             output_stride=grid,
+            stage=stage,
             has_residual=residual,
         )
         blocks.append(_apply_block_rule(block, opts.block_rule, first=not blocks))

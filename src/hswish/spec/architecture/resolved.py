@@ -25,6 +25,8 @@ class Block:
     act: Activation
     output_stride: int
     """input size over this block's output size"""
+    stage: int
+    """index of its run of blocks with one output width in the table"""
     has_residual: bool
     """the input is added to the output, where both have one shape"""
     se_act: Activation = "relu"
