@@ -91,6 +91,89 @@ def test_any_shape_and_the_input_is_left_alone(computed: Callable, equation: Cal
         assert torch.equal(x, before)
 
 
+def beside_the_knees(dtype: torch.dtype) -> Tensor:
+    """-3, 0 and 3 and the numbers next to them in this precision, on both sides."""
+    knees = torch.tensor([-3.0, 0.0, 3.0], dtype=dtype)
+    below, above = (torch.nextafter(knees, torch.full_like(knees, side)) for side in (-9.0, 9.0))
+    return torch.cat([below, knees, above])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])  # nextafter knows no float16
+@each
+def test_values_beside_the_knees(computed: Callable, equation: Callable, slope: Callable, dtype: torch.dtype) -> None:
+    x = beside_the_knees(dtype)
+    wanted = torch.from_numpy(equation(x.double().numpy()))
+    precision = torch.finfo(dtype).eps
+    assert computed(x).dtype == dtype
+    torch.testing.assert_close(computed(x).double(), wanted, rtol=2 * precision, atol=2 * precision)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@each
+def test_gradients_beside_and_at_the_knees(
+    computed: Callable, equation: Callable, slope: Callable, dtype: torch.dtype
+) -> None:
+    """At a knee torch takes one side's slope: the outer one, except that h-swish at 3 is x itself already."""
+    x = beside_the_knees(dtype)
+    if not isinstance(computed, nn.Module):  # written as the equation, x + 3 rounds to 6 just below 3
+        x = x[(x == 3) | (x + 3 != 6)]
+    x.requires_grad_()
+    computed(x).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), slope(x.detach().numpy().astype(np.float64)), rtol=2e-7, atol=1e-7)
+
+
+def every_number(dtype: torch.dtype) -> Tensor:
+    """All finite numbers of a 16-bit format, subnormal ones too."""
+    numbers = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16).view(dtype)
+    return numbers[torch.isfinite(numbers)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("module", "equation"), [(HSigmoid(), relu6_of_x_plus_3_over_6), (HSwish(), x_times_that)], ids=["sigmoid", "swish"]
+)
+def test_half_precision_is_the_equation_rounded_once(module: nn.Module, equation: Callable, dtype: torch.dtype) -> None:
+    """For each number there is. (Above 5e37 the kernel's 6 x leaves float32, which bfloat16 could still hold.)"""
+    x = every_number(dtype)
+    x = x[x.float() < 5e37]
+    wanted = torch.from_numpy(equation(x.double().numpy())).to(dtype)
+    assert torch.equal(module(x), wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("function", "equation"), [(h_sigmoid, relu6_of_x_plus_3_over_6), (h_swish, x_times_that)], ids=["sigmoid", "swish"]
+)
+def test_the_equations_in_half_precision(function: Callable, equation: Callable, dtype: torch.dtype) -> None:
+    """Each of their steps rounds; the sum x + 3 loses what lies below 3's last digit."""
+    x, eps = every_number(dtype), torch.finfo(dtype).eps
+    wanted = torch.from_numpy(equation(x.double().numpy()))
+    scale = torch.maximum(wanted.abs(), x.double().abs().clamp(max=3))
+    assert torch.all((function(x).double() - wanted).abs() <= 2 * eps * scale.clamp(min=eps))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@each
+def test_infinities_and_nan_as_the_equations_have_them(
+    computed: Callable, equation: Callable, slope: Callable, dtype: torch.dtype
+) -> None:
+    """h-swish of minus infinity is infinity times 0: not a number, in the equation as in the kernel."""
+    x = torch.tensor([torch.inf, -torch.inf, torch.nan], dtype=dtype)
+    with np.errstate(invalid="ignore"):
+        wanted = equation(x.double().numpy())
+    np.testing.assert_array_equal(computed(x).double().numpy(), wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_subnormal_numbers_are_halved_not_lost(dtype: torch.dtype) -> None:
+    least = torch.tensor([2 * torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps] * 2, dtype=dtype)
+    x = least * torch.tensor([1, -1], dtype=dtype)
+    assert torch.equal(h_swish(x), x / 2)
+    torch.testing.assert_close(HSwish()(x), x / 2, rtol=0.5, atol=0)
+    assert torch.all(HSwish()(x) != 0)
+
+
 def test_names_of_the_tables_column() -> None:
     assert set(ACTIVATIONS) == {"relu", "hard_swish"}
     assert isinstance(activation("relu"), nn.ReLU)

@@ -7,89 +7,100 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from hswish.models.block import ConvNormAct, InvertedResidual, SqueezeExcite
+from hswish.models.block import ConvNormAct, InvertedResidual, SqueezeExcite, pad_same
 from hswish.spec.architecture import Block, Options, resolve
+from tests.models import reference as ref
+from tests.models.reference import Floats, Padding
 
-Floats = NDArray[np.float64]
 Weights = dict[str, Floats]
 
 
-def convolve(x: Floats, weight: Floats, stride: int = 1, dilation: int = 1, depthwise: bool = False) -> Floats:
-    """Zero padding of (k - 1) / 2 * dilation on every side."""
-    batch, _, height, width = x.shape
-    kernel = weight.shape[-1]
-    pad = (kernel - 1) // 2 * dilation
-    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-    out = np.zeros((batch, weight.shape[0], -(-height // stride), -(-width // stride)))
+def convolve_by_definition(
+    x: Floats, weight: Floats, stride: int, dilation: int, depthwise: bool, padding: Padding
+) -> Floats:
+    """One output pixel after the other."""
+    kernel, reach = weight.shape[-1], (weight.shape[-1] - 1) * dilation
+    outs = [-(-size // stride) for size in x.shape[2:]]
+    before = [reach // 2, reach // 2]
+    if padding == "same":
+        before = [
+            max((out - 1) * stride + reach + 1 - size, 0) // 2 for out, size in zip(outs, x.shape[2:], strict=True)
+        ]
+    out = np.zeros((len(x), len(weight), *outs))
     for n, channel, row, column in np.ndindex(*out.shape):
-        top, left = row * stride, column * stride
-        rows = slice(top, top + (kernel - 1) * dilation + 1, dilation)
-        columns = slice(left, left + (kernel - 1) * dilation + 1, dilation)
-        seen = padded[n, channel, rows, columns][None] if depthwise else padded[n, :, rows, columns]
-        out[n, channel, row, column] = np.sum(seen * weight[channel])
+        for i, j in np.ndindex(kernel, kernel):
+            y, z = row * stride + i * dilation - before[0], column * stride + j * dilation - before[1]
+            if 0 <= y < x.shape[2] and 0 <= z < x.shape[3]:
+                seen = x[n, [channel] if depthwise else slice(None), y, z]
+                out[n, channel, row, column] += np.dot(seen, weight[channel, :, i, j])
     return out
 
 
-def normalise(x: Floats, weights: Weights, name: str) -> Floats:
-    mean, variance, scale, shift = (
-        weights[f"{name}.norm.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
-    )
-    return (x - mean) / np.sqrt(variance + 0.001) * scale + shift
-
-
-def squeeze_excite(x: Floats, weights: Weights, prefix: str = "") -> Floats:
-    squeezed = x.mean(axis=(2, 3))
-    reduced = squeezed @ weights[f"{prefix}reduce.weight"][:, :, 0, 0].T + weights[f"{prefix}reduce.bias"]
-    reduced = np.maximum(reduced, 0)
-    gate = reduced @ weights[f"{prefix}expand.weight"][:, :, 0, 0].T + weights[f"{prefix}expand.bias"]
-    gate = np.minimum(np.maximum(gate + 3, 0), 6) / 6
-    return x * gate[:, :, None, None]
-
-
-def reference(x: Floats, block: Block, weights: Weights) -> tuple[Floats, Floats, Floats]:
+def reference(x: Floats, block: Block, weights: Weights, padding: Padding) -> tuple[Floats, Floats, Floats]:
     """Expand, depthwise, squeeze-and-excitation, project, residual (facts of all the known code bases)."""
-
-    def nonlinear(values: Floats) -> Floats:
-        if block.act == "relu":
-            return np.maximum(values, 0)
-        return values * np.minimum(np.maximum(values + 3, 0), 6) / 6
-
+    nonlinear = ref.relu if block.act == "relu" else ref.hard_swish
+    inside = ref.relu if block.se_act == "relu" else ref.hard_swish
     wide = x
     if block.expand_channels != block.in_channels:
-        wide = nonlinear(normalise(convolve(x, weights["expand.conv.weight"]), weights, "expand"))
-    deep = convolve(wide, weights["depthwise.conv.weight"], block.stride, block.dilation, depthwise=True)
-    deep = nonlinear(normalise(deep, weights, "depthwise"))
-    scaled = squeeze_excite(deep, weights, "se.") if block.se_channels else deep
-    out = normalise(convolve(scaled, weights["project.conv.weight"]), weights, "project")
-    if block.stride == 1 and block.in_channels == block.out_channels:
-        out = out + x
-    return wide, deep, out
+        wide = nonlinear(normalise(ref.convolve(x, weights["expand.conv.weight"]), weights, "expand"))
+    kernel = weights["depthwise.conv.weight"]
+    deep = ref.convolve(wide, kernel, stride=block.stride, dilation=block.dilation, depthwise=True, padding=padding)
+    deep = normalise(deep, weights, "depthwise")
+    if block.se_first:
+        deep = scaled = nonlinear(squeeze_excite(deep, weights, "se.", inside))
+    else:
+        deep = nonlinear(deep)
+        scaled = squeeze_excite(deep, weights, "se.", inside) if block.se_channels else deep
+    out = normalise(ref.convolve(scaled, weights["project.conv.weight"]), weights, "project")
+    return wide, deep, out + x if block.has_residual else out
+
+
+def normalise(x: Floats, weights: Weights, name: str) -> Floats:
+    return ref.normalise(x, weights, f"{name}.norm", eps=0.001)
+
+
+def squeeze_excite(x: Floats, weights: Weights, prefix: str = "", act: Callable[[Floats], Floats] = ref.relu) -> Floats:
+    parts = [weights[f"{prefix}{part}"] for part in ("reduce.weight", "reduce.bias", "expand.weight", "expand.bias")]
+    reduced = act(ref.convolve(ref.global_mean(x), parts[0], parts[1]))
+    return x * ref.hard_sigmoid(ref.convolve(reduced, parts[2], parts[3]))
 
 
 def as_numpy(module: nn.Module) -> Weights:
     return {name: tensor.numpy() for name, tensor in module.state_dict().items()}
 
 
+READINGS: list[dict[str, object]] = [
+    {},
+    {"output_stride": 8},
+    {"output_stride": 8, "atrous_rule": "torchvision"},
+    {"block_rule": "se_before_activation"},
+    {"block_rule": "timm_rw"},
+]
+
+
 def distinct_blocks() -> list[Block]:
-    """Every kind of row: both tables narrow, plain and dilated, and without squeeze-and-excitation."""
+    """Every kind of row: both tables narrow, plain and dilated, without squeeze-and-excitation, in each block rule."""
     found: dict[tuple[object, ...], Block] = {}
     for name in ("mobilenet_v3_large", "mobilenet_v3_small", "mobilenet_v3_large_minimal"):
-        for output_stride in (32, 8):
-            for block in resolve(name, width_mult=0.1, output_stride=output_stride).backbone.blocks:
+        for options in READINGS:
+            for block in resolve(name, width_mult=0.1, **options).backbone.blocks:
                 kind = (block.kernel, block.stride, block.dilation, bool(block.se_channels), block.act)
-                found.setdefault((*kind, block.has_expand, block.has_residual), block)
+                rule = (block.has_expand, block.has_residual, block.se_first, block.se_act)
+                found.setdefault((*kind, *rule), block)
     return list(found.values())
 
 
+@pytest.mark.parametrize("padding", ["symmetric", "same"])
 @pytest.mark.parametrize("block", distinct_blocks(), ids=repr)
-def test_the_block_is_the_reference(block: Block, lived: Callable[..., nn.Module]) -> None:
-    module = InvertedResidual(block, Options()).double()
+def test_the_block_is_the_reference(block: Block, padding: Padding, lived: Callable[..., nn.Module]) -> None:
+    module = InvertedResidual(block, Options(padding=padding)).double()
     lived(module)
     x = np.random.default_rng(0).normal(size=(2, block.in_channels, 6, 7))
-    wanted = reference(x, block, as_numpy(module))
+    wanted = reference(x, block, as_numpy(module), padding)
     with torch.no_grad():
         maps = module.maps(torch.from_numpy(x))
         out = module(torch.from_numpy(x))
@@ -105,6 +116,63 @@ def test_the_distinct_blocks_hold_every_rule() -> None:
     assert {block.kernel for block in blocks} == {3, 5}
     assert {block.dilation for block in blocks} == {1, 2, 4}
     assert {block.has_expand for block in blocks} == {block.has_residual for block in blocks} == {True, False}
+    assert {block.se_first for block in blocks} == {True, False}
+    assert {block.se_act for block in blocks} == {"relu", "hard_swish"}
+
+
+@given(
+    height=st.integers(1, 12),
+    width=st.integers(1, 12),
+    kernel=st.sampled_from([1, 3, 5]),
+    how=st.sampled_from([(1, 1), (1, 2), (1, 4), (2, 1), (2, 2)]),
+    depthwise=st.booleans(),
+    padding=st.sampled_from(["symmetric", "same"]),
+)
+def test_the_references_convolution_is_the_definition(
+    height: int, width: int, kernel: int, how: tuple[int, int], depthwise: bool, padding: Padding
+) -> None:
+    random, (stride, dilation) = np.random.default_rng(height), how
+    x, weight = (
+        random.normal(size=(2, 3, height, width)),
+        random.normal(size=(3, 1 if depthwise else 3, kernel, kernel)),
+    )
+    computed = ref.convolve(x, weight, stride=stride, dilation=dilation, depthwise=depthwise, padding=padding)
+    wanted = convolve_by_definition(x, weight, stride, dilation, depthwise, padding)
+    np.testing.assert_allclose(computed, wanted, rtol=1e-9, atol=1e-9)
+
+
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    kernel=st.sampled_from([3, 5]),
+    stride=st.sampled_from([1, 2]),
+    dilation=st.sampled_from([1, 2, 4]),
+    padding=st.sampled_from(["symmetric", "same"]),
+)
+def test_convolutions_give_ceil_of_size_over_stride(
+    height: int, width: int, kernel: int, stride: int, dilation: int, padding: Padding
+) -> None:
+    """And the reference's values; a stride is never dilated here."""
+    dilation = 1 if stride > 1 else dilation
+    module = ConvNormAct(3, 4, Options(padding=padding), kernel=kernel, stride=stride, dilation=dilation).double()
+    x = torch.randn(1, 3, height, width, dtype=torch.float64)
+    with torch.no_grad():
+        computed = module.conv(x).numpy()
+    weight = module.conv.weight.detach().numpy()
+    wanted = ref.convolve(x.numpy(), weight, stride=stride, dilation=dilation, padding=padding)
+    assert computed.shape == (1, 4, -(-height // stride), -(-width // stride))
+    np.testing.assert_allclose(computed, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_same_padding_is_tensorflows() -> None:
+    """On an even size the odd zero stands below and on the right; on an odd size both paddings agree."""
+    x = torch.arange(36.0).reshape(1, 1, 6, 6)
+    padded = pad_same(x, kernel=3, stride=2)
+    assert torch.equal(padded[..., :6, :6], x)
+    assert padded.shape == (1, 1, 7, 7)
+    assert pad_same(x, kernel=5, stride=2).shape == (1, 1, 9, 9)
+    assert torch.equal(pad_same(x, kernel=5, stride=2)[..., 1:7, 1:7], x)
+    assert torch.equal(pad_same(x[..., :5, :5], kernel=3, stride=2)[..., 1:6, 1:6], x[..., :5, :5])
 
 
 def test_squeeze_excite_is_the_reference() -> None:

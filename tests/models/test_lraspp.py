@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from torch import nn
 
 from hswish.models import create_model, list_models
-from hswish.models.lraspp import upsample
+from hswish.models.lraspp import WindowPool, upsample
 from hswish.models.segmenter import Segmenter
+from hswish.spec.architecture import Pooling
+from tests.models import reference as ref
+from tests.models.heads import HeadPair
 
 NAMES = [name for name in list_models() if name.startswith("lraspp_")]
 Lived = Callable[..., nn.Module]
@@ -125,81 +127,90 @@ def test_the_skip_is_taken_before_squeeze_and_excitation(name: str, channels: in
     assert model.head.features.conv.bias is None
 
 
-def bilinear(x: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
-    """Half-pixel centres, edges repeated; one axis after the other."""
-    for axis, size in ((2, height), (3, width)):
-        old = x.shape[axis]
-        centres = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, None)
-        low = np.minimum(np.floor(centres).astype(int), old - 1)
-        high = np.minimum(low + 1, old - 1)
-        part = (centres - low).reshape([-1 if dim == axis else 1 for dim in range(4)])
-        x = np.take(x, low, axis) * (1 - part) + np.take(x, high, axis) * part
-    return x
-
-
 @pytest.mark.parametrize("target", [(7, 5), (14, 10), (13, 41), (3, 2), (1, 1)])
-def test_upsampling_is_bilinear_with_half_pixel_centres(target: tuple[int, int]) -> None:
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_upsampling_is_bilinear(target: tuple[int, int], align_corners: bool) -> None:
+    """Half-pixel centres, or corner pixels upon corner pixels."""
     x = torch.randn(2, 3, 7, 5, dtype=torch.float64)
-    computed = upsample(x, torch.empty(1, 1, *target)).numpy()
-    np.testing.assert_allclose(computed, bilinear(x.numpy(), *target), rtol=1e-12, atol=1e-12)
+    computed = upsample(x, torch.empty(1, 1, *target), align_corners=align_corners).numpy()
+    np.testing.assert_allclose(computed, ref.resize(x.numpy(), target, align_corners), rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=40)
-@given(height=st.integers(32, 200), width=st.integers(32, 200), name=st.sampled_from(NAMES))
-def test_logits_have_the_inputs_exact_size(height: int, width: int, name: str) -> None:
-    with torch.no_grad():
-        assert _NARROW[name](torch.randn(1, 3, height, width)).shape == (1, 5, height, width)
+# --- Pooling by a window -------------------------------------------------------------------
 
 
-_NARROW = {name: segmenter(name) for name in NAMES}
+@given(
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+    window=st.integers(1, 64),
+    stride=st.tuples(st.integers(1, 24), st.integers(1, 24)),
+)
+def test_window_pooling_is_the_mean_of_each_window(
+    height: int, width: int, window: int, stride: tuple[int, int]
+) -> None:
+    pooling = Pooling(window=window, stride=stride)
+    x = np.random.RandomState(height).standard_normal((2, 3, height, width))
+    computed = WindowPool(pooling)(torch.from_numpy(x)).numpy()
+    assert computed.shape[2:] == pooling.grid(height, width)
+    np.testing.assert_allclose(computed, ref.window_mean(x, window, stride), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("size", [(32, 2048), (2048, 32), (33, 1025), (1, 1), (2, 300), (31, 33)])
-def test_awkward_sizes_come_back_exact(size: tuple[int, int]) -> None:
-    for model in _NARROW.values():
-        with torch.no_grad():
-            logits = model(torch.randn(1, 3, *size))
-        assert logits.shape == (1, 5, *size)
-        assert torch.isfinite(logits).all()
+@pytest.mark.parametrize(
+    ("output_stride", "map_size", "grid"),
+    [
+        (16, (65, 129), (2, 5)),  # 1025 x 2049 pixels, the paper's evaluation size
+        (32, (33, 65), (3, 9)),
+        (16, (49, 49), (1, 1)),  # its training crop of 769 pixels is pooled globally
+        (32, (25, 25), (1, 1)),
+        (16, (23, 30), (1, 1)),  # CamVid
+    ],
+)
+def test_the_papers_windows(output_stride: int, map_size: tuple[int, int], grid: tuple[int, int]) -> None:
+    head = segmenter(head="official", output_stride=output_stride).head
+    x = torch.randn(1, 4, *map_size)
+    pooled = head.pool(x)
+    assert pooled.shape[2:] == grid
+    if grid == (1, 1):
+        torch.testing.assert_close(pooled, x.mean((2, 3), keepdim=True))
+
+
+HEAD_PAIRS = {
+    (head, output_stride): HeadPair(head, output_stride=output_stride)
+    for head, output_stride in [("lraspp", 16), ("official", 32), ("official", 16), ("seed", 16), ("torchvision", 16)]
+}
+sides = st.integers(1, 70)
+
+
+@given(which=st.sampled_from(list(HEAD_PAIRS)), height=sides, width=sides, skip=st.tuples(sides, sides))
+def test_each_head_is_the_reference_at_any_size(
+    which: tuple[str, int], height: int, width: int, skip: tuple[int, int]
+) -> None:
+    """On deep maps of one pixel to some larger than the windows, to a skip of whatever size."""
+    pair = HEAD_PAIRS[which]
+    inputs = pair.inputs((height, width), skip, seed=height)
+    computed = pair.computed(*inputs)
+    assert computed.shape == (2, 5, *skip)
+    np.testing.assert_allclose(computed, pair.wanted(*inputs), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_batch_is_its_pictures_one_by_one(name: str, lived: Lived) -> None:
-    model = segmenter(name)
-    lived(model)
-    x = torch.randn(4, 3, 65, 71)
+def test_on_small_pictures_the_official_head_differs_in_gate_corners_and_epsilon_only(name: str, lived: Lived) -> None:
+    """Where the map is no larger than the window, the windows are the whole map."""
+    ours = lived(segmenter(name).double())
+    official = segmenter(name, head="official").double()
+    official.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 3, 150, 200, dtype=torch.float64)
     with torch.no_grad():
-        together, alone = model(x), torch.cat([model(one[None]) for one in x])
-    assert (together - alone).abs().max() < 1e-5 * alone.abs().max()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_batch_of_one_small_picture_trains(name: str) -> None:
-    torch.manual_seed(0)
-    model = segmenter(name).train()
-    x, target = torch.randn(1, 3, 32, 32), torch.randint(0, 5, (1, 32, 32))
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(6):
-        loss = F.cross_entropy(model(x), target)
-        optimiser.zero_grad()
-        loss.backward()
-        assert not [key for key, weight in model.named_parameters() if weight.grad is None]
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-
-
-def test_options_reach_the_head() -> None:
-    model = segmenter(in_channels=1, num_classes=2, head_channels=24, dropout=0.4, bn_eps=1e-5)
-    assert model.head.features.conv.out_channels == 24
-    assert model.head.dropout.p == 0.4
-    assert model.head.features.norm.eps == 1e-5
-    with torch.no_grad():
-        assert model(torch.randn(1, 1, 33, 40)).shape == (1, 2, 33, 40)
-        model.head.dropout.train()
-        x = torch.randn(1, 1, 33, 40)
-        assert not torch.equal(model(x), model(x))
+        wanted = ours(x)
+        for change in (
+            lambda: setattr(official.head, "sigmoid", nn.Sigmoid()),
+            lambda: setattr(official.head.features.norm, "eps", 1e-3),
+            lambda: setattr(official.head, "align_corners", False),
+            lambda: setattr(official, "align_corners", False),
+        ):
+            assert (official(x) - wanted).abs().max() > 1e-5
+            change()
+        torch.testing.assert_close(official(x), wanted, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("size", ["large", "small"])

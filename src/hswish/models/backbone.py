@@ -1,6 +1,7 @@
 """Stem, blocks and last convolution, with named taps for whoever builds on the features."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: torch.fx copies them into its graphs, and as strings
+# they could not be pickled.
 
 from collections.abc import Sequence
 from dataclasses import dataclass

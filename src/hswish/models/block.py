@@ -25,11 +25,11 @@ def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
     """Zeros around (N, C, H, W) so that a strided convolution gives ceil(H / stride), as TensorFlow pads.
 
     An odd total puts the extra row below and the extra column on the right: on even sizes a stride
-    of 2 samples other pixels than symmetric padding does.
+    of 2 samples other pixels than symmetric padding does. The kernel is no smaller than the stride.
     """
-    (height, width), total = x.shape[-2:], []
-    for size in (width, height):
-        short = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    total: list[int] = []
+    for size in (x.shape[-1], x.shape[-2]):
+        short = -(-size // stride) * stride - size + kernel - stride  # never negative: no branch for tracers to freeze
         total += [short // 2, short - short // 2]
     return F.pad(x, total)
 

@@ -1,6 +1,7 @@
 """MobileNetV3 for segmentation: backbone, head, and logits at the input's own size."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: torch.fx copies them into its graphs, and as strings
+# they could not be pickled.
 
 from torch import Tensor, nn
 
