@@ -56,7 +56,7 @@ TRAIN = ("train", "{data}", "-m", "mobilenet_v3_small", "-o", "{out}")
         (("predict", "{model}", "{data}", "--batch-size", "-3"), "Invalid value for '--batch-size'"),
         (("predict", "{model}"), "Missing argument 'sources'"),
         (("info", "mobilenet_v3_small", "--size", "0"), "--size takes 224 or 360x480"),
-        (("info", "mobilenet_v3_small", "--num-classes", "-1"), "num_classes must be 1 or more"),
+        (("info", "mobilenet_v3_small", "--num-classes", "-1"), "num_classes must be 1 to 1048576"),
         (("info", "{model}", "--width-mult", "1"), "a file has its options fixed; leave width_mult out"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
@@ -93,7 +93,8 @@ def test_weights_of_another_network(
 ) -> None:
     arguments = ("train", pictures, "-m", "mobilenet_v3_small", "--epochs", 1, "-o", tmp_path / "run", "--weights")
     hswish_cli(*arguments, segmenter).error(segmenter, "use --model lraspp_mobilenet_v3_small")
-    hswish_cli(*arguments, classifier).error(classifier, "has another shape; give the same options (--width-mult, ...)")
+    other_width = (*arguments, classifier, "--width-mult", 0.5)  # without it, the weights' own is taken
+    hswish_cli(*other_width).error(classifier, "has another shape; give the same options (--width-mult, ...)")
     hswish_cli(*arguments, tmp_path / "gone").error(tmp_path / "gone", "no such model file")
 
 

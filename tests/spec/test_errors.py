@@ -11,6 +11,7 @@ import pytest
 from hswish.spec import errors
 from hswish.spec.errors import (
     DataError,
+    DownloadError,
     HswishError,
     MissingPackageError,
     ModelFileError,
@@ -27,6 +28,7 @@ EXAMPLES = [
     ModelFileError("c"),
     OptionError("d"),
     SaveError("e"),
+    DownloadError("f"),
     MissingPackageError("torch", "train", "training"),
 ]
 
