@@ -9,6 +9,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from hypothesis import HealthCheck, settings
 
+from .servers.fixtures import home, hub, logged_in, other_web, web  # noqa: F401 - fixtures
+
 # Derandomised, so that a red run is red again; `--hypothesis-profile=search` looks further.
 settings.register_profile(
     "default", max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ..servers.hub import Hub
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAKE = {"make demo", "make test", "make test-all", "make check", "make build"}
@@ -25,6 +27,13 @@ def blocks(page: Path, language: str) -> list[str]:
 def commands(page: Path) -> list[str]:
     lines = [line.split("  #")[0].strip() for block in blocks(page, "bash") for line in block.splitlines()]
     return [line for line in lines if line and line not in MAKE]
+
+
+@pytest.fixture(autouse=True)
+def reachable(hub: Hub, logged_in: None, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """hf:// is a stand-in on this machine, and whoever runs the commands is logged in."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
 
 
 @pytest.fixture

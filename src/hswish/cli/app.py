@@ -7,10 +7,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from hswish.cli.convert import convert_command
 from hswish.cli.eval import eval_command
 from hswish.cli.info import info_command
 from hswish.cli.models import models_command
 from hswish.cli.predict import predict_command
+from hswish.cli.push import push_command
 from hswish.cli.train import train_command
 from hswish.spec.errors import HswishError, OptionError
 
@@ -52,6 +54,8 @@ app.command("eval")(eval_command)
 app.command("predict")(predict_command)
 app.command("info")(info_command)
 app.command("models")(models_command)
+app.command("convert")(convert_command)
+app.command("push")(push_command)
 
 
 def _print_version(asked: bool) -> None:

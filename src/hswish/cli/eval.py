@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hswish.cli.console import counting, print_json, print_note, print_warning, printable, stdout
+from hswish.cli.locating import MODEL_HELP, locate_model
 from hswish.spec.errors import HswishError, ModelFileError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _LARGEST_MATRIX = 20
 
 
 def eval_command(
-    model: Annotated[str, typer.Argument(help="Model file.", show_default=False)],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP, show_default=False)],
     data: Annotated[str, typer.Argument(help="Folder, .zip or built-in data set.", show_default=False)],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
@@ -47,11 +48,12 @@ def eval_command(
     from hswish.evaluate import evaluate
     from hswish.runtime import open_engine
 
-    runner = open_engine(model, engine)
+    file = locate_model(model)
+    runner = open_engine(file, engine)
     description = runner.description
     # Where hswish made the split, the model's own seed gives the one it was trained with.
     source = open_data(data, task=description.task, seed=_seed(description.provenance))
-    source = _as_trained(source, Path(model).parent / "splits.json", description.provenance)
+    source = _as_trained(source, file.parent / "splits.json", description.provenance)
     if source.made_splits:
         print_note(f"{source.name}: {source.made_splits}")
     with counting(split, "pictures") as update, worker_deaths("try again with --workers 0"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hswish.cli.console import counting, print_json, print_line, print_note, print_warning
+from hswish.cli.locating import MODEL_HELP, locate_model
 from hswish.spec.errors import DataError, PictureError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def predict_command(
-    model: Annotated[str, typer.Argument(help="Model file.", show_default=False)],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP, show_default=False)],
     sources: Annotated[
         list[str], typer.Argument(help="Pictures, folders, globs, .zip files, or - for standard input.")
     ],
@@ -42,6 +43,8 @@ def predict_command(
 
       hswish predict best.safetensors photo.jpg --top 5
 
+      hswish predict mobilenet_v3_large.tv_in1k_v2 photo.jpg
+
       hswish predict best.safetensors pictures/ 'more/*.png' --json
 
       hswish predict best.safetensors street.jpg --out drawn/
@@ -50,7 +53,7 @@ def predict_command(
     """
     from hswish.runtime import OutputNames, Predictor, expand_sources
 
-    predictor = Predictor(model, engine, threads)
+    predictor = Predictor(locate_model(model), engine, threads)
     if out is None and predictor.task == "segmentation":
         out = Path("predictions")
     found = list(expand_sources(sources))  # a wrong path shows before anything is done

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from hswish.cli.console import print_json, print_line, print_note
+from hswish.cli.locating import locate_model
 from hswish.cli.options import parse_size
 from hswish.spec.errors import OptionError
 
@@ -34,7 +35,7 @@ def train_command(
         str | None, typer.Option(help="Input size in pixels: 224 (the shorter side) or 360x480 (height x width).")
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Model file to start from (fine-tuning).", show_default=False)
+        str | None, typer.Option(help="Model to start from: file, published name, hf://...", show_default=False)
     ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of weights, order, augmentation and splits.")
@@ -46,6 +47,13 @@ def train_command(
     reduced_tail: Annotated[
         bool | None, typer.Option("--reduced-tail/--full-tail", help="Halve the last stage.", show_default=False)
     ] = None,
+    keep_size: Annotated[
+        int | None, typer.Option(help="So many of the first strides of 2 become 1: 2 suits pictures of 32 pixels.")
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(help="Segmentation head: lraspp, official, seed, torchvision, fastseg, raspp.")
+    ] = None,
+    head_channels: Annotated[int | None, typer.Option(help="Width of the head.")] = None,
     in_channels: Annotated[int | None, typer.Option(help="3, or 1 for grey.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any recipe field, as in --set augment.mirror=0; repeatable.")
@@ -66,7 +74,7 @@ def train_command(
 
       hswish train camvid.zip --model lraspp_mobilenet_v3_small --recipe segment
 
-      hswish train pictures/ --model mobilenet_v3_large --weights other.safetensors --lr 0.0005
+      hswish train pictures/ --model mobilenet_v3_large --weights mobilenet_v3_large.tv_in1k_v2 --lr 0.0005
 
       hswish train --resume runs/pets
     """
@@ -85,6 +93,9 @@ def train_command(
         "dropout": dropout,
         "output_stride": output_stride,
         "reduced_tail": reduced_tail,
+        "keep_size": keep_size,
+        "head": head,
+        "head_channels": head_channels,
         "in_channels": in_channels,
     }
     with TrainingProgress() as reporter:
@@ -96,6 +107,8 @@ def train_command(
         else:
             if data is None or model is None:
                 raise OptionError("train needs DATA and --model, as in: hswish train digits --model mobilenet_v3_small")
+            if weights is not None:
+                locate_model(weights)  # fetched now, with a bar; the run remembers the name
             changes: dict[str, Any] = dict(parse_change(text) for text in set_ or [])
             changes |= {name: value for name, value in fields.items() if value is not None}
             if size is not None:

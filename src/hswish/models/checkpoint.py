@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from hswish.hub import locate
 from hswish.models.described import DescribedModule
 from hswish.models.factory import build
 from hswish.spec.artifact import METADATA_KEY, read_description, read_header
@@ -49,9 +50,15 @@ def load(path: str | Path) -> DescribedModule:
 
     Weights stored as float16 come back as float32.
 
+    Args:
+        path: a `.safetensors` file; also a published name (`hswish models` lists them),
+            `hf://OWNER/NAME[@REVISION]` or `https://...`, which are fetched once and kept.
+
     Raises:
+        DownloadError: it cannot be fetched, or is not what was published.
         ModelFileError: missing, truncated, not a model, of a newer version, or contradictory.
     """
+    path = locate(path)
     description = read_description(path)
     with torch.device("meta"):
         model = build(description.architecture())

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hswish.hub import locate
 from hswish.spec.artifact import Description
 from hswish.spec.errors import MissingPackageError, ModelFileError, unknown_name
 
@@ -46,15 +47,19 @@ class Engine(Protocol):
 def open_engine(path: str | Path, engine: str | None = None, threads: int | None = None) -> Engine:
     """Open `path` with the engine asked for, or the first one that knows its ending.
 
+    Args:
+        path: a model file; also a published name, `hf://OWNER/NAME[@REVISION]` or `https://...`.
+
     Raises:
+        DownloadError: it cannot be fetched, or is not what was published.
         ModelFileError: no such file, or no engine for it.
         MissingPackageError: the engine's package is not installed.
         OptionError: no engine of that name.
     """
-    path = Path(path)
     found = {entry.name: entry for entry in entry_points(group=_GROUP)}
     if engine is not None and engine not in found:
         raise unknown_name("engine", engine, found)
+    path = locate(path)
     if not path.exists():
         raise ModelFileError(f"{path}: no such model file")
     if path.is_dir():

@@ -51,7 +51,8 @@ class Predictor:
     """Runs a model on pictures; may be shared by threads.
 
     Args:
-        model: a model file, or an engine that is already open.
+        model: a model file, a published name (`hswish models` lists them), `hf://OWNER/NAME[@REVISION]`,
+            `https://...`, or an engine that is already open.
         engine: name of the engine to open the file with; by default the first that can.
         threads: processor threads of the engine; by default as many as it likes.
 

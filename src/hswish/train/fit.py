@@ -20,9 +20,11 @@ from hswish.data import (
     open_data,
 )
 from hswish.evaluate import curves_picture, prediction_page
+from hswish.hub import locate
 from hswish.models import DescribedModule, create_model, load
 from hswish.models.engine import TorchEngine
 from hswish.spec.architecture import make_options, task_of
+from hswish.spec.artifact import read_description
 from hswish.spec.errors import DataError, OptionError
 from hswish.train.loop import Trainer
 from hswish.train.recipe import Recipe, load_recipe
@@ -72,13 +74,16 @@ def train(
         model: architecture, one of `hswish.list_models()`.
         recipe: a `Recipe`, the name of one, or None for the one that fits the data.
         changes: recipe fields to override, e.g. `{"epochs": 10, "augment.mirror": 0.0}`.
-        weights: model file to start from; layers that do not fit are drawn afresh.
-        options: of the architecture, such as `width_mult`; `num_classes` must fit the data.
+        weights: model to start from (whatever `hswish.load` takes); layers that do not fit are drawn afresh.
+        options: of the architecture, such as `width_mult`, by default those of `weights`;
+            `num_classes` must fit the data.
 
     Raises:
         HswishError: bad data, an unknown name, a contradiction; the message says what to do.
     """
     reporter = reporter or Reporter()
+    if weights is not None:
+        options = {**_options_of(weights, model), **options}
     make_options(model, **options)  # a mistyped name shows before any data is read
     RunFolder.check_free(out)
     name, plan = _choose_recipe(recipe, data, model)
@@ -142,6 +147,14 @@ def resume(run: str | Path, *, workers: int | None = None, reporter: Reporter | 
     if trainer.epoch >= config.recipe.epochs:
         reporter.note(f"{run}: already finished after {trainer.epoch} epochs")
     return _run(trainer)
+
+
+def _options_of(weights: str | Path, model: str) -> dict[str, Any]:
+    """What makes `weights` the network it is (width, padding, epsilon, ...); nothing where it is another one."""
+    description = read_description(locate(weights))
+    if description.model != model:  # refused with the remedy when its weights are copied
+        return {}
+    return {name: value for name, value in description.options.items() if name not in ("num_classes", "dropout")}
 
 
 def _absolute(path: str | Path) -> str:
