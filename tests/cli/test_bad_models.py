@@ -63,7 +63,8 @@ def make_bad(kind: str, path: Path, good: Path) -> None:
         os.mkfifo(path)
 
 
-PICKLED = "a pickled PyTorch checkpoint, which could run code when opened; hswish opens .safetensors files only"
+CONVERT = "hswish convert LIBRARY FILE -o OUT.safetensors"
+PICKLED = f"a pickled PyTorch checkpoint, which could run code when opened; another library's network becomes a hswish file with: {CONVERT}"
 BAD = {
     "missing": "no such model file",
     "empty": "empty or truncated; make or fetch the model file again",
@@ -73,7 +74,7 @@ BAD = {
     "newer": "written by a newer hswish (file version 2, this one reads up to 1); upgrade with: pip install -U hswish",
     "torch checkpoint": PICKLED,
     "pickle": PICKLED,
-    "foreign": "comes from another tool, only files made by hswish can be opened",
+    "foreign": f"made by another tool; if it is a known network: {CONVERT}",
     "contradictory": "3 class names for 2 outputs",
     "folder": "is a folder; name the",
     "pipe": "not a regular file",

@@ -39,6 +39,9 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         names = set(archive.namelist())
     sources = (REPOSITORY / "src" / "hswish").rglob("*.py")
     assert {path.relative_to(REPOSITORY / "src").as_posix() for path in sources} <= names
+    labels = {path.relative_to(REPOSITORY / "src").as_posix() for path in (REPOSITORY / "src").rglob("labels/*.txt")}
+    assert labels
+    assert labels <= names
     recipes = {f"hswish/_recipes/{path.name}" for path in (REPOSITORY / "recipes").glob("*.py")}
     assert recipes
     assert recipes <= names

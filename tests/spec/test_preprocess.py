@@ -88,9 +88,19 @@ def test_stretch(height: int, width: int, interpolation: str) -> None:
     assert np.abs(preprocess(image) - expected).max() < 1e-6
 
 
+@given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([64, 512, 520]))
+def test_shorter_cuts_as_torchvision(height: int, width: int, size: int) -> None:
+    """torchvision's `Resize(size)`: the longer side is int(size * long / short)."""
+    short, long = sorted((height, width))
+    if long > 8 * short:  # beyond: see the panorama tests
+        return
+    found = Preprocess(height=size, width=2 * size, resize="shorter").output_size(height, width)
+    assert sorted(found) == sorted((size, int(size * long / short)))
+
+
 @pytest.mark.parametrize(
     ("height", "width", "expected"),
-    [(360, 480, (64, 85)), (480, 360, (85, 64)), (64, 64, (64, 64)), (100, 101, (64, 65)), (10, 15, (64, 96))],
+    [(360, 480, (64, 85)), (480, 360, (85, 64)), (64, 64, (64, 64)), (100, 101, (64, 64)), (10, 15, (64, 96))],
 )
 def test_shorter_keeps_the_shape(height: int, width: int, expected: tuple[int, int]) -> None:
     preprocess = Preprocess(height=64, width=128, resize="shorter")

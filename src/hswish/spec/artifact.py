@@ -119,6 +119,9 @@ class Description:
         )
 
 
+_CONVERT = "hswish convert LIBRARY FILE -o OUT.safetensors"
+
+
 def read_description(path: str | Path) -> Description:
     """The description inside a `.safetensors` file, without reading its weights.
 
@@ -129,8 +132,8 @@ def read_description(path: str | Path) -> Description:
     text = header.get("__metadata__", {}).get(METADATA_KEY)
     if not isinstance(text, str):
         raise ModelFileError(
-            f"{path}: a safetensors file without hswish's description; "
-            "it comes from another tool, only files made by hswish can be opened"
+            f"{path}: a safetensors file without hswish's description, made by another tool; "
+            f"if it is a known network: {_CONVERT}"
         )
     return Description.from_json(text, str(path))
 
@@ -182,6 +185,6 @@ def _not_ours(path: Path, start: bytes) -> str:
     if is_pickle or start.startswith(b"PK\x03\x04"):
         return (
             f"{path}: a pickled PyTorch checkpoint, which could run code when opened; "
-            "hswish opens .safetensors files only"
+            f"another library's network becomes a hswish file with: {_CONVERT}"
         )
     return f"{path}: not a hswish model (a .safetensors file is expected), or a damaged one"

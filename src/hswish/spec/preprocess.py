@@ -101,7 +101,8 @@ class Preprocess:
             return self.height, self.width
         target = min(self.height, self.width)
         scale = min(target / min(height, width), target * _MAX_ASPECT / max(height, width))
-        return max(1, round(height * scale)), max(1, round(width * scale))
+        # Cut down to whole pixels, as torchvision and timm do; the small addition is for scales such as 1/3.
+        return max(1, int(height * scale + 1e-6)), max(1, int(width * scale + 1e-6))
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W, 3) uint8 RGB to (C, H, W) float32: (pixel / 255 - mean) / std."""
