@@ -64,7 +64,10 @@ def make_bad(kind: str, path: Path, good: Path) -> None:
 
 
 CONVERT = "hswish convert LIBRARY FILE -o OUT.safetensors"
-PICKLED = f"a pickled PyTorch checkpoint, which could run code when opened; another library's network becomes a hswish file with: {CONVERT}"
+PICKLED = (
+    "a pickled PyTorch checkpoint, which could run code when opened; "
+    f"another library's network becomes a hswish file with: {CONVERT}"
+)
 BAD = {
     "missing": "no such model file",
     "empty": "empty or truncated; make or fetch the model file again",
