@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 import hswish
 from hswish.models.adapters import export_file
+from tests.cli.conftest import command, environment
 from tests.cli.test_bad_models import Payload
 
 SOURCE = "torchvision:mobilenet_v3_small"
@@ -31,7 +34,8 @@ def test_there_and_back(checkpoint: Path, tmp_path: Path, hswish_cli) -> None:
         "mobilenet_v3_small: 3 classes, width 0.5, output stride 32",
         "classes: 0, 1, 2",
     ]
-    assert hswish_cli("convert", ours, "--to", "torchvision", "-o", back).success().out.split() == [SOURCE]
+    said = hswish_cli("convert", ours, "--to", "torchvision", "-o", back).success().out.splitlines()
+    assert said == [SOURCE, "mobilenet_v3_small: 3 classes, width 0.5, output stride 32"]
     first, again = torch.load(checkpoint, weights_only=True), torch.load(back, weights_only=True)
     assert list(first) == list(again)
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -87,6 +91,7 @@ def test_wrong_arguments(checkpoint: Path, classifier: Path, tmp_path: Path, hsw
         ((SOURCE, checkpoint, "-o", ours, "--width-mult", 1), ["theirs.pth", "with width_mult 1.0", "another shape"]),
         ((SOURCE, checkpoint, "-o", ours, "--num-classes", 0), ["--num-classes", "greater than or equal to 1"]),
         ((SOURCE, tmp_path / "none.pth", "-o", ours), ["none.pth: no such file"]),
+        ((SOURCE, "hf://me/pets", "-o", ours), ["hf://me/pets: FILE is a file on this machine; fetch it first"]),
         ((SOURCE, checkpoint, "-o", ours, "--classes", tmp_path / "none.txt"), ["none.txt: cannot be read"]),
         ((classifier, "--to", "keras2", "-o", ours), ["unknown library 'keras2'"]),
         ((classifier, "--to", "torchvision", "-o", ours, "--width-mult", 1), ["--to takes a model of ours alone"]),
@@ -99,6 +104,46 @@ def test_wrong_arguments(checkpoint: Path, classifier: Path, tmp_path: Path, hsw
         outcome.error(*words)
         assert not outcome.out
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(("x.", ".x"))]
+
+
+def test_the_file_itself_is_not_written_over(checkpoint: Path, tmp_path: Path, hswish_cli) -> None:
+    """A library's file has no room for class names and preprocessing, nor ours for what a training script keeps."""
+    ours, theirs = tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors"
+    hswish_cli("convert", SOURCE, checkpoint, "-o", ours).success()
+    hswish_cli("convert", ours, "--to", "torchvision", "-o", theirs).success()
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(ours)
+    before = ours.read_bytes(), theirs.read_bytes()
+    for arguments in (
+        (ours, "--to", "torchvision", "-o", ours),
+        (ours, "--to", "torchvision", "-o", link),
+        (SOURCE, theirs, "-o", theirs),
+    ):
+        hswish_cli("convert", *arguments).error(arguments[-1], "is the file to convert", "write to another one")
+    assert (ours.read_bytes(), theirs.read_bytes()) == before
+
+
+@pytest.mark.parametrize(("library", "ending"), [("torchvision", "pth"), ("keras", "h5"), ("keras", "weights.h5")])
+def test_a_full_disk(library: str, ending: str, tmp_path: Path) -> None:
+    """The writers of torch and h5py hide it or end the process: no file may grow beyond 64 kB here."""
+    rule = {"torchvision": {"width_rule": "torchvision"}, "keras": {"width_rule": "keras", "padding": "same"}}[library]
+    model = hswish.create_model("mobilenet_v3_small", num_classes=2, width_mult=0.25, **rule)
+    hswish.save(model, tmp_path / "m.safetensors")
+    out = tmp_path / f"out.{ending}"
+    out.write_bytes(b"before")
+    done = subprocess.run(
+        command("convert", tmp_path / "m.safetensors", "--to", library, "-o", out),
+        env=environment(),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: cannot save ")
+    assert done.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cwd", "m.safetensors", out.name]
+    assert out.read_bytes() == b"before"
 
 
 def test_the_number_of_names(checkpoint: Path, tmp_path: Path, hswish_cli) -> None:

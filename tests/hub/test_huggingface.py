@@ -108,7 +108,9 @@ def test_another_tools_model_is_not_fetched(hub: Hub) -> None:
     hub.repos["me/other"].commit(
         {"model.safetensors": len(header).to_bytes(8, "little") + header + bytes(1_000_000), "config.json": b'{"a": 1}'}
     )
-    assert "comes from another tool" in refusal("hf://me/other")
+    text = refusal("hf://me/other")
+    assert "comes from another tool" in text
+    assert "hswish convert LIBRARY FILE -o OUT.safetensors" in text
     assert "HEAD /me/other/resolve/main/model.safetensors" not in hub.requests
     assert sum("model.safetensors" in request for request in hub.requests) == 1
 

@@ -47,6 +47,16 @@ def test_a_model_from_the_web(web: Web, model_file: Path) -> None:
         locate(web.url("/"))
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["http://localhost:99999/a.safetensors", "http://localhost:1a/a.safetensors", "http://[::1/a.safetensors",
+     "https:///a.safetensors", "https://"],
+)  # fmt: skip
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(OptionError, match="write https://HOST/FILE"):
+        locate(address)
+
+
 def test_two_hosts_may_call_theirs_the_same(web: Web, other_web: Web) -> None:
     web.files["/m.safetensors"] = Resource(b"one")
     other_web.files["/m.safetensors"] = Resource(b"two", etag='"v1"')

@@ -63,6 +63,8 @@ def test_a_card_of_ones_own_is_kept(hub: Hub, model_file: Path) -> None:
     hub.repos["me/pets"].commit({"README.md": b"# My own words"})
     assert push(model_file, "hf://me/pets").kept_card
     assert hub.repos["me/pets"].files["README.md"] == b"# My own words"
+    hub.repos["me/pets"].commit({"README.md": b"caf\xe9"}, "in another encoding")
+    assert push(model_file, "hf://me/pets").kept_card
     hub.repos["me/pets"].commit({"README.md": f"{MARK} old".encode()})
     assert not push(model_file, "hf://me/pets").kept_card
 

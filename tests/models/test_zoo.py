@@ -248,16 +248,11 @@ def test_each_row_is_a_network_that_its_library_has(row: PublishedWeights) -> No
 
 @pytest.mark.parametrize("row", WEIGHTS, ids=lambda row: row.name)
 def test_the_adapters_know_the_same_preprocessing(row: PublishedWeights) -> None:
-    """Written down twice, from the same sources: for files that are downloaded here, and for those that users have.
-
-    Keras's are the exception: its documentation stretches pictures, while the figures are those
-    of TF-Slim, which crops.
-    """
+    """Written down twice, from the same sources: for files that are downloaded here, and for those that users have."""
     library, name = str(row.source).split(":")
     network = get_adapter(library).network(name)
-    if library == "keras":
-        assert row.preprocess is not None
-        assert (row.preprocess.mean, row.preprocess.std) == (network.preprocess.mean, network.preprocess.std)
+    if library == "keras":  # one preprocessing for all of its weights
+        assert row.preprocess == network.preprocess
         return
     digits = str(row.checksum).split(":")[-1]
     (known,) = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_file_of_names(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [(b"", "no class names in it"), (b" \n\n", "no class names in it"), (b"cat\n\ndog\n", "line 2 is blank"),
-     (b"caf\xe9\n", "not UTF-8 text")],
+     (b"caf\xe9\n", "not UTF-8 text"), (b"cat\ndog\ncat\n", "'cat' stands in it twice")],
 )  # fmt: skip
 def test_files_that_are_refused(data: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
@@ -58,6 +59,12 @@ def test_files_that_are_refused(data: bytes, words: str, tmp_path: Path) -> None
     with pytest.raises(OptionError, match=words) as caught:
         read_labels(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OptionError, match="pipe: not a regular file"):
+        read_labels(tmp_path / "pipe")
 
 
 def test_no_such_file(tmp_path: Path) -> None:

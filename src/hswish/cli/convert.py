@@ -22,7 +22,7 @@ def convert_command(
             help="LIBRARY or LIBRARY:NETWORK that the file is from; with --to: the model.", show_default=False
         ),
     ],
-    file: Annotated[Path | None, typer.Argument(help="The library's checkpoint.", show_default=False)] = None,
+    file: Annotated[str | None, typer.Argument(help="The library's checkpoint.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write.")] = None,
     to: Annotated[str | None, typer.Option(help="Library to convert a model of ours to.")] = None,
     classes: Annotated[Path | None, typer.Option(help="Text file that names the outputs, one a line.")] = None,
@@ -76,7 +76,9 @@ def convert_command(
     else:
         if file is None:
             raise OptionError(f"name a library and its file, as in: hswish convert torchvision {source} -o {out}")
-        _from_library(source, file, out, ema, given, json_)
+        if "://" in file:
+            raise OptionError(f"{file}: FILE is a file on this machine; fetch it first, and name it here")
+        _from_library(source, Path(file), out, ema, given, json_)
 
 
 def _from_library(source: str, file: Path, out: Path, ema: bool, given: dict[str, Any], as_json: bool) -> None:
@@ -86,6 +88,7 @@ def _from_library(source: str, file: Path, out: Path, ema: bool, given: dict[str
 
     if out.suffix != ".safetensors":
         raise OptionError(f"{out}: a model file ends in .safetensors")
+    _check_other_file(file, out)
     if "classes" in given:
         given["classes"] = read_labels(given["classes"])
     model = convert(source, file, ema=ema, **given)
@@ -109,30 +112,42 @@ def _from_library(source: str, file: Path, out: Path, ema: bool, given: dict[str
 
 def _print(model: DescribedModule) -> None:
     """What was found in the file, a line each."""
-    options, origin = model.architecture.options, model.description.provenance["converted_from"]
+    origin = model.description.provenance["converted_from"]
     weights = f".{origin['weights']}" if origin["weights"] else ""
     averaged = ", averaged weights" if origin["averaged"] else ""
     print_line(f"{origin['library']}:{origin['network']}{weights} from {origin['file']}{averaged}")
-    found = [
-        f"{options.num_classes} classes",
-        f"width {options.width_mult:g}",
-        f"output stride {options.output_stride}",
-    ]
-    found += ["reduced tail"] if options.reduced_tail else []
-    print_line(f"{model.architecture.name}: {', '.join(found)}")
+    print_line(_made_of(model))
     if origin["new_classifier"]:
         print_line("a new classifier, to be trained")
     shown = ", ".join(model.classes[:3])
     print_line(f"classes: {shown}{', ...' if len(model.classes) > 3 else ''}")
 
 
-def _to_library(model: str, library: str, out: Path, as_json: bool) -> None:
+def _made_of(model: DescribedModule) -> str:
+    """The network, and what not every library's file tells of it."""
+    options = model.architecture.options
+    said = [f"{options.num_classes} classes", f"width {options.width_mult:g}", f"output stride {options.output_stride}"]
+    said += ["reduced tail"] if options.reduced_tail else []
+    return f"{model.architecture.name}: {', '.join(said)}"
+
+
+def _to_library(name: str, library: str, out: Path, as_json: bool) -> None:
     from hswish.models import load
     from hswish.models.adapters import export_file
 
-    network = export_file(load(locate_model(model)), library, out)
+    file = locate_model(name)
+    _check_other_file(file, out)
+    model = load(file)
+    network = export_file(model, library, out)
     if as_json:
         print_json({"out": str(out), "library": library, "network": network})
     else:
         print_line(f"{library}:{network}")
+        print_line(_made_of(model))
         print_note(f"wrote {out}")
+
+
+def _check_other_file(file: Path, out: Path) -> None:
+    """Neither form of a model holds all that the other does: a conversion in place would lose something."""
+    if file.exists() and out.exists() and file.samefile(out):
+        raise OptionError(f"{out}: is the file to convert, which would be lost; write to another one")

@@ -54,7 +54,7 @@ def download(
         if is_offline():
             problem = "has the wrong bytes" if target.exists() else "is not there"
             raise DownloadError(
-                f"{target} {problem} and HSWISH_OFFLINE keeps it from being fetched; "
+                f"{target} {problem} and HSWISH_OFFLINE or HF_HUB_OFFLINE keeps it from being fetched; "
                 f"unset it, or put the file there from {shown(url)}"
             )
         _Download(url, target, checksum, progress).run()
@@ -89,7 +89,7 @@ class _Download:
             before = self.partial.size
             try:
                 response = session.get(self.url, headers=self._headers(), stream=True, timeout=_TIMEOUT_S)
-            except RequestException as error:  # urllib3 has tried often enough
+            except (RequestException, ValueError) as error:  # urllib3 has tried often enough, or cannot read an address
                 if self.whole and not before:  # no network: what is here has to do
                     return
                 raise self._gave_up(error) from error

@@ -19,7 +19,7 @@ from typing import Any
 from hswish.hub.cache import is_offline
 from hswish.hub.progress import Progress, on_terminal
 from hswish.hub.weights import PublishedWeights
-from hswish.spec.artifact import METADATA_KEY
+from hswish.spec.artifact import CONVERT, METADATA_KEY
 from hswish.spec.errors import DownloadError, HswishError, MissingPackageError, ModelFileError, OptionError
 
 SCHEME = "hf://"
@@ -80,8 +80,8 @@ def fetch(text: str, progress: Progress | None = on_terminal) -> Path | Publishe
             page=f"https://huggingface.co/{reference.repo}",
         )
     raise ModelFileError(
-        f"{reference}: {name} comes from another tool; only files made by hswish can be opened "
-        f"(the repository has {_listed(repository.files)})"
+        f"{reference}: {name} comes from another tool; only files made by hswish can be opened, others are fetched "
+        f"and converted with: {CONVERT} (the repository has {_listed(repository.files)})"
     )
 
 

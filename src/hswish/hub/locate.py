@@ -56,7 +56,14 @@ def locate(model: str | os.PathLike[str], progress: Progress | None = on_termina
 
 def _from_web(url: str, progress: Progress | None) -> Path:
     address, _, pin = url.partition("#")
-    name = PurePosixPath(urlsplit(address).path).name
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:  # brackets that do not close, a port that is no number
+        raise OptionError(f"{url[:120]!r} is no address ({error}); write https://HOST/FILE") from error
+    if not host:
+        raise OptionError(f"{url[:120]!r} names no host; write https://HOST/FILE")
+    name = PurePosixPath(parts.path).name
     if name in ("", ".."):
         raise OptionError(f"{shown(address)}: names no file; give the address of a .safetensors file")
     folder = hashlib.sha256(address.encode()).hexdigest()[:12]  # two hosts may call theirs the same

@@ -98,4 +98,4 @@ def _has_own_card(reference: Reference) -> bool:
         path = hf_hub_download(reference.repo, _CARD, revision=reference.revision, endpoint=endpoint())
     except EntryNotFoundError:
         return False
-    return MARK not in Path(path).read_text(encoding="utf-8")
+    return MARK not in Path(path).read_text(encoding="utf-8", errors="replace")

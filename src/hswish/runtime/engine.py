@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hswish.hub import locate
-from hswish.spec.artifact import Description
+from hswish.spec.artifact import CONVERT, Description
 from hswish.spec.errors import MissingPackageError, ModelFileError, unknown_name
 
 _GROUP = "hswish.engines"
@@ -80,4 +80,7 @@ def open_engine(path: str | Path, engine: str | None = None, threads: int | None
             return kind.open(path, threads)
     if missing is not None:
         raise missing
-    raise ModelFileError(f"{path}: no engine here opens {path.suffix} files; a .safetensors model is expected")
+    raise ModelFileError(
+        f"{path}: no engine here opens {path.suffix} files; a .safetensors model is expected, "
+        f"which another library's network becomes with: {CONVERT}"
+    )

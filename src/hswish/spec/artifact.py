@@ -119,7 +119,8 @@ class Description:
         )
 
 
-_CONVERT = "hswish convert LIBRARY FILE -o OUT.safetensors"
+CONVERT = "hswish convert LIBRARY FILE -o OUT.safetensors"
+"""the command for files that are none of ours"""
 
 
 def read_description(path: str | Path) -> Description:
@@ -133,7 +134,7 @@ def read_description(path: str | Path) -> Description:
     if not isinstance(text, str):
         raise ModelFileError(
             f"{path}: a safetensors file without hswish's description, made by another tool; "
-            f"if it is a known network: {_CONVERT}"
+            f"if it is a known network: {CONVERT}"
         )
     return Description.from_json(text, str(path))
 
@@ -185,6 +186,6 @@ def _not_ours(path: Path, start: bytes) -> str:
     if is_pickle or start.startswith(b"PK\x03\x04"):
         return (
             f"{path}: a pickled PyTorch checkpoint, which could run code when opened; "
-            f"another library's network becomes a hswish file with: {_CONVERT}"
+            f"another library's network becomes a hswish file with: {CONVERT}"
         )
     return f"{path}: not a hswish model (a .safetensors file is expected), or a damaged one"

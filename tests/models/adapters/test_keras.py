@@ -191,7 +191,8 @@ def test_what_it_cannot_express_is_refused(tmp_path: Path) -> None:
 def test_preprocessing_and_class_names_come_along(tmp_path: Path) -> None:
     writers.write_keras_3(tmp_path / "w.h5", foreign_weights(golden_of("keras-small-96x96")))
     model = convert("keras", tmp_path / "w.h5")
-    assert (model.preprocess.resize, model.preprocess.height, model.preprocess.width) == ("stretch", 224, 224)
+    assert (model.preprocess.resize, model.preprocess.height, model.preprocess.width) == ("crop", 224, 224)
+    assert model.preprocess.crop_fraction == 0.875
     pixels = np.array([[[0, 127, 255]]], np.uint8)
     np.testing.assert_allclose(model.preprocess.normalise(pixels)[:, 0, 0], pixels[0, 0] / 127.5 - 1, atol=1e-6)
     assert "tench" in model.classes[0]

@@ -113,6 +113,15 @@ def test_weights_are_named(tmp_path: Path) -> None:
         convert("torchvision:mobilenet_v3_large.IMAGENET1K_V3", path)
 
 
+def test_weights_known_by_their_hash_go_by_no_other_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(foreign_weights(golden_of("torchvision-large-96x96")), path)
+    monkeypatch.setattr("hswish.models.adapters.files.sha256_of", lambda path: f"5c1a4163{'0' * 56}")
+    with pytest.raises(ModelFileError, match=r"is mobilenet_v3_large.IMAGENET1K_V2 by its SHA-256"):
+        convert("torchvision:mobilenet_v3_large.IMAGENET1K_V1", path)
+    assert convert("torchvision", path).preprocess.crop_fraction == 224 / 232
+
+
 # --- Files of the reference training scripts -----------------------------------------------
 
 
@@ -178,11 +187,17 @@ def test_the_scripts_sizes_come_along(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("sizes", [(0, 0), (224, 0), ("224", "256"), (10**9, 10**9), (True, None)])
+@pytest.mark.parametrize("sizes", [(0, 0), (224, 0), ("224", "256"), (10**9, 10**9), (10**400, 1), (True, None)])
 def test_odd_settings_are_passed_over(sizes: tuple[Any, Any], tmp_path: Path) -> None:
     settings = argparse.Namespace(val_crop_size=sizes[0], val_resize_size=sizes[1])
     model = convert("torchvision", reference_checkpoint(golden_of(SMALL), tmp_path, args=settings))
     assert model.preprocess == Preprocess(height=224, width=224, resize="crop", crop_fraction=0.875)
+
+
+def test_an_odd_name_of_the_network_is_passed_over(tmp_path: Path) -> None:
+    found = golden_of(SMALL)
+    path = reference_checkpoint(found, tmp_path, model_ema=None, arch=torch.ones(3))
+    check_answers(convert("torchvision", path), found)
 
 
 def test_an_auxiliary_head_is_left_over(tmp_path: Path) -> None:
@@ -217,6 +232,7 @@ def test_a_network_of_ours_becomes_theirs(tmp_path: Path) -> None:
         ("mobilenet_v3_small", {"bn_eps": 1e-5}, "bn_eps 0.001, not 1e-05"),
         ("mobilenet_v3_small", {"in_channels": 1}, "in_channels 3, not 1"),
         ("mobilenet_v3_small", {"output_stride": 16}, "atrous_rule torchvision, not tensorflow"),
+        ("mobilenet_v3_small", {"output_stride": 8, "atrous_rule": "torchvision"}, "output stride 16, not 8"),
         ("mobilenet_v3_small", {"head_channels": 64}, "head_channels None, not 64"),
         ("lraspp_mobilenet_v3_large", {}, "head torchvision, not lraspp"),
         ("lraspp_mobilenet_v3_small", {"head": "torchvision"}, "has no lraspp_mobilenet_v3_small"),

@@ -58,7 +58,12 @@ def convert(
     adapter = get_adapter(library)
     checkpoint = adapter.read(Path(path), ema=ema)
     match = find_match(adapter, checkpoint, name, given)
-    weights = match.network.published(tag) if tag else match.network.recognise(checkpoint.sha256)
+    weights = recognised = match.network.recognise(checkpoint.sha256)
+    if tag:
+        weights = match.network.published(tag)
+        if recognised and recognised is not weights:
+            known = f"{match.network.name}.{recognised.tag}"
+            raise ModelFileError(f"{checkpoint.path}: is {known} by its SHA-256; name those weights")
     model = _filled(adapter, match, checkpoint, num_classes)
     _describe(model, adapter, match, weights, checkpoint)
     if classes is not None:

@@ -10,14 +10,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from hswish.models.adapters.base import Adapter, Network, Pair, Weights, conv_norm, weight_bias
-from hswish.models.adapters.files import Checkpoint
+from hswish.models.adapters.files import Checkpoint, write_pickle
 from hswish.spec.architecture import Architecture, Block
 from hswish.spec.errors import ModelFileError
-from hswish.spec.files import write_aside
 from hswish.spec.preprocess import Preprocess
 
 COMMON: dict[str, Any] = {
@@ -77,8 +75,7 @@ class Fastseg(Adapter):
             "num_classes": len(state["last.bias"]),
             "state_dict": {f"module.{name}": tensor for name, tensor in state.items()},
         }
-        with write_aside(path) as aside:
-            torch.save(content, aside)
+        write_pickle(path, content)
 
     def pairs(self, arch: Architecture) -> list[Pair]:
         return [

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import pickle
 import re
 import stat
@@ -117,7 +118,7 @@ def read_torch_checkpoint(path: Path, *, ema: bool = True) -> Checkpoint:
         sha256=digest,
         tensors=_checked(path, state),
         averaged=averaged,
-        network=_network_name(content.get("arch") or about.get("model")),
+        network=_network_name(content.get("arch")) or _network_name(about.get("model")),
         about=about,
     )
 
@@ -143,7 +144,7 @@ def sha256_of(path: Path) -> str:
     if promised and not digest.startswith(promised[1]):
         raise ModelFileError(
             f"{path}: corrupt or partly downloaded, its SHA-256 begins with {digest[:8]} and not as its name says; "
-            "fetch it again (or rename it, if it was changed on purpose)"
+            f"fetch it again (or rename it, if {promised[1]} is no hash, or it was changed on purpose)"
         )
     return digest
 
@@ -266,8 +267,21 @@ def write_torch_checkpoint(path: Path, state: dict[str, Tensor]) -> None:
     Raises:
         SaveError: the disk is full or the folder not writable.
     """
+    if path.suffix.lower() == ".safetensors":
+        data = safetensors.torch.save(state, metadata={"format": "pt"})
+        with write_aside(path) as aside:
+            aside.write_bytes(data)
+    else:
+        write_pickle(path, OrderedDict(state))
+
+
+def write_pickle(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` by `torch.save`, made in memory: torch's own writer hides from its caller that a disk is full.
+
+    Raises:
+        SaveError: the disk is full or the folder not writable.
+    """
+    data = io.BytesIO()
+    torch.save(content, data)
     with write_aside(path) as aside:
-        if path.suffix.lower() == ".safetensors":
-            aside.write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
-        else:
-            torch.save(OrderedDict(state), aside)
+        aside.write_bytes(data.getbuffer())

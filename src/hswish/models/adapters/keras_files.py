@@ -13,6 +13,7 @@ A whole model's `.h5` has `model_weights/` before the names. Nothing in a file i
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -189,7 +190,7 @@ def write_legacy(path: Path, state: dict[str, Tensor]) -> None:
     layers: dict[str, list[str]] = {}
     for name in state:
         layers.setdefault(name.split("/")[0], []).append(name)
-    with write_aside(path) as aside, _h5py().File(aside, "w") as file:
+    with _hdf5(path) as file:
         file.attrs["layer_names"] = [name.encode() for name in layers]
         file.attrs["backend"] = b"tensorflow"  # whose layouts these are
         file.attrs["keras_version"] = b"2.15.0"  # any above 1: earlier ones had other layouts
@@ -210,9 +211,19 @@ def write_modern(path: Path, state: dict[str, Tensor]) -> None:
         SaveError: the disk is full or the folder not writable.
         MissingPackageError: h5py is not installed.
     """
-    with write_aside(path) as aside, _h5py().File(aside, "w") as file:
+    with _hdf5(path) as file:
         for place, tensor in state.items():
             file.create_dataset(place, data=tensor.numpy())
+
+
+@contextlib.contextmanager
+def _hdf5(path: Path) -> Iterator[Any]:
+    """A new HDF5 file, made in memory: on a full disk the library's own writing ends the process."""
+    data = io.BytesIO()
+    with _h5py().File(data, "w") as file:
+        yield file
+    with write_aside(path) as aside:
+        aside.write_bytes(data.getbuffer())
 
 
 def _h5py() -> Any:

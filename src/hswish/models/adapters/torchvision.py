@@ -70,6 +70,13 @@ class Torchvision(Adapter):
         return NETWORKS
 
     def pairs(self, arch: Architecture) -> list[Pair]:
+        """Every tensor of `arch`.
+
+        Raises:
+            OptionError: dilated further than torchvision does.
+        """
+        if arch.options.output_stride == 8:
+            raise OptionError("torchvision dilates the last stage alone, by dilated=True: output stride 16, not 8")
         if arch.task == "segmentation":
             return _backbone(arch, "backbone") + _lraspp_head()
         return [
@@ -88,7 +95,7 @@ class Torchvision(Adapter):
             preprocess = replace(
                 V1, height=crop, width=crop, crop_fraction=min(1.0, crop / resize), interpolation=str(mode)
             )
-        except (OptionError, ZeroDivisionError):  # settings of somebody's own making
+        except (OptionError, ArithmeticError):  # settings of somebody's own making
             return changes
         return {**changes, "preprocess": preprocess}
 

@@ -78,7 +78,7 @@ HEADS: dict[str, Head] = {
         defaults=_TABLE_7,
     ),
     "seed": Head(
-        source="Figure 10 as the project's request describes it",
+        source="Figure 10 read plainly: output tap, global pooling, sigmoid",
         fusion="sum",
         skip="first output",
         defaults={**_CITYSCAPES, "output_stride": 16, "head_channels": 128},

@@ -39,10 +39,13 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     """The names in a text file, one a line, in output order.
 
     Raises:
-        OptionError: the file cannot be read, has no names, or a blank line among them.
+        OptionError: the file cannot be read, has no names, a blank line among them, or one name twice.
     """
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OptionError(f"{path}: not a regular file")  # reading a pipe would wait for ever
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise OptionError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from error
     except UnicodeDecodeError as error:
@@ -52,4 +55,6 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         raise OptionError(f"{path}: no class names in it; write one a line")
     if "" in names:
         raise OptionError(f"{path}: line {names.index('') + 1} is blank and would shift the names below; remove it")
+    if twice := next((name for number, name in enumerate(names) if name in names[:number]), None):
+        raise OptionError(f"{path}: {twice!r:.80} stands in it twice; every class needs a name of its own")
     return names
