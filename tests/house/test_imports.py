@@ -1,6 +1,6 @@
 """Who may import whom: the rooms of the house, checked on the syntax tree.
 
-cli > serve > train, evaluate, export, bench, adapt > models | data | metrics > runtime > spec
+cli > serve > train, evaluate, export, bench, adapt > models | data | metrics > runtime > hub > spec
 """
 
 from __future__ import annotations
@@ -19,26 +19,28 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "hswish"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-JOB_FLOOR = {"models", "data", "metrics", "runtime", "spec"}
+JOB_FLOOR = {"models", "data", "metrics", "runtime", "hub", "spec"}
 MAY_IMPORT: dict[str, set[str]] = {
     "spec": set(),
-    "runtime": {"spec"},
+    "hub": {"spec"},
+    "runtime": {"hub", "spec"},
     "metrics": {"spec"},
-    "data": {"spec"},
-    "models": {"spec"},
+    "data": {"hub", "spec"},
+    "models": {"hub", "spec"},
     "evaluate": JOB_FLOOR,
     # Measuring is part of the other jobs: training picks its best epoch, export and bench show scores.
     "train": JOB_FLOOR | {"evaluate"},
     "export": JOB_FLOOR | {"evaluate"},
     "bench": JOB_FLOOR | {"evaluate"},
     "adapt": JOB_FLOOR | {"evaluate"},
-    "serve": {"runtime", "spec"},
+    "serve": {"runtime", "hub", "spec"},
+    "__main__": {"cli"},
     "cli": JOB_FLOOR | {"evaluate", "train", "export", "bench", "adapt", "serve"},
 }
 
 # The base install (what a device needs), room by room; torch is there from `models` and `data` upwards.
 BASE = {"numpy", "PIL", "safetensors"}
-TORCHLESS = ("spec", "runtime", "metrics", "evaluate", "serve", "cli")
+TORCHLESS = ("spec", "hub", "runtime", "metrics", "evaluate", "serve", "cli")
 SHELL = {"typer", "rich"}  # the command line's own, and nobody else's
 
 # Optional packages and the files that may import them. Any other package: one file, named after it.
@@ -46,8 +48,12 @@ OPTIONAL_HOMES: dict[str, set[str]] = {
     "albumentations": {"data/augment.py"},
     "cv2": {"data/augment.py", "data/scene_drawing.py"},  # comes with albumentations
     "sklearn": {"data/digits.py"},
+    "scipy": {"data/devkit.py"},  # comes with scikit-learn
     "matplotlib": {"evaluate/figures.py"},
-    "lightning_fabric": {"train/loop.py"},
+    "lightning_fabric": {"train/devices.py"},
+    "filelock": {"hub/cache.py"},
+    "requests": {"hub/download.py"},
+    "urllib3": {"hub/download.py"},  # comes with requests
 }
 
 
@@ -230,7 +236,10 @@ def loaded_after(statement: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-HEAVY = {"torch", "lightning_fabric", "albumentations", "cv2", "sklearn", "scipy", "matplotlib", "onnxruntime"}
+HEAVY = {
+    *("torch", "lightning_fabric", "albumentations", "cv2", "sklearn", "scipy", "matplotlib", "onnxruntime"),
+    *("requests", "huggingface_hub"),
+}
 
 
 def test_import_hswish_loads_neither_torch_nor_numpy() -> None:
@@ -243,7 +252,7 @@ def test_help_loads_neither_torch_nor_numpy() -> None:
     assert not found & (HEAVY | {"numpy", "PIL", "safetensors"})
 
 
-@pytest.mark.parametrize("name", ["runtime", "metrics", "spec.artifact", "spec.pictures", "spec.budget"])
+@pytest.mark.parametrize("name", ["runtime", "hub", "metrics", "spec.artifact", "spec.pictures", "spec.budget"])
 def test_the_ground_floor_runs_without_torch(name: str) -> None:
     if f"hswish.{name}" in MODULES:
         assert not loaded_after(f"import hswish.{name}") & HEAVY

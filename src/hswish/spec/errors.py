@@ -34,6 +34,10 @@ class ModelFileError(HswishError):
     """A file that is no hswish model, or a damaged or newer one."""
 
 
+class DownloadError(HswishError):
+    """A file that did not come whole: not there, not reachable, cut off, or not the bytes it should be."""
+
+
 class OptionError(HswishError):
     """An unknown name or a value out of range."""
 
