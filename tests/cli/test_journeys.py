@@ -22,6 +22,7 @@ RUN_FILES = {
     "best.safetensors",
     "last.ckpt",
     "curves.png",
+    "classes.png",
     "predictions.png",
     "splits.json",
 }

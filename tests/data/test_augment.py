@@ -173,6 +173,84 @@ def test_other_channel_orders(channels):
     assert pixels.shape == (count, 24, 32)
 
 
+# ---- TrivialAugment and RandAugment ----
+
+
+@pytest.mark.parametrize("policy", [{"policy": "trivial"}, {"policy": "random", "policy_ops": 2}])
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_policies_are_pure_functions_of_the_seed_too(policy, task):
+    target = 3 if task == "classification" else blobs(40, 50)[1]
+    transform = TrainTransform(Augment(**policy), Preprocess(height=24, width=32), task)
+    first = [transform(picture(), target, seed) for seed in range(12)]
+    again = [transform(picture(), target, seed) for seed in reversed(range(12))][::-1]
+    for (a, a_target), (b, b_target) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a_target, b_target)
+    assert len({pixels.tobytes() for pixels, _ in first}) > 8
+
+
+@pytest.mark.parametrize("policy", ["trivial", "random"])
+def test_policies_move_the_mask_with_the_picture(policy):
+    """Things are told apart by colour before and after: of the pixels that moved, no class is at another's place."""
+    colours = np.array([[250, 20, 20], [20, 250, 20], [20, 20, 250], [250, 250, 20]], np.uint8)
+    mask = blobs(60, 80)[1]
+    scene = Image.fromarray(colours[mask])
+    transform = TrainTransform(
+        Augment(policy=policy, policy_strength=0.5),
+        Preprocess(height=60, width=80, resize="stretch", **PLAIN),
+        "segmentation",
+    )
+    moved = 0
+    for seed in range(60):
+        pixels, out = transform(scene, mask, seed)
+        assert set(np.unique(out)) <= {0, 1, 2, 3, 255}
+        moved += not np.array_equal(out, mask)
+        for label in range(4):
+            if (out == label).sum() > 100:  # one colour, whatever the policy made of it
+                seen = pixels[:, out == label]
+                assert np.abs(seen - np.median(seen, 1, keepdims=True)).mean() < 0.06
+    assert 15 < moved < 59
+
+
+def test_trivial_applies_one_operation_and_random_as_many_as_asked():
+    """Strength 0 changes nothing to speak of; more operations leave fewer pictures as they were."""
+    preprocess = Preprocess(height=40, width=50, resize="stretch", **PLAIN)
+    plain = preprocess(picture())
+
+    def unchanged(**policy):
+        transform = TrainTransform(Augment(**policy), preprocess, "classification")
+        return sum(np.abs(transform(picture(), 0, seed)[0] - plain).max() < 0.02 for seed in range(150))
+
+    one, four = unchanged(policy="random", policy_ops=1), unchanged(policy="random", policy_ops=4)
+    assert one > 4 * max(four, 1)
+    assert 5 <= one <= 60  # identity, and what noise has nothing for
+    trivial = unchanged(policy="trivial")
+    assert 5 <= trivial <= 60
+
+
+def test_random_erasing_has_the_published_shape():
+    """A box of 2 to 33 % of the area, between 0.3 and 3.3 as high as wide, as often as asked."""
+    preprocess = Preprocess(height=100, width=100, resize="stretch", **PLAIN)
+    transform = TrainTransform(Augment(erase=0.5), preprocess, "segmentation")
+    white, mask = Image.new("RGB", (100, 100), (255, 255, 255)), np.zeros((100, 100), np.uint8)
+    boxes = []
+    for seed in range(200):
+        pixels, out = transform(white, mask, seed)
+        gone = out == 255
+        np.testing.assert_array_equal(gone, pixels[0] < 0.9)
+        if gone.any():
+            rows, columns = np.flatnonzero(gone.any(1)), np.flatnonzero(gone.any(0))
+            height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+            assert gone.sum() == height * width
+            boxes.append((height * width / 10_000, height / width))
+    areas, ratios = np.array(boxes).T
+    assert 70 < len(boxes) < 130
+    assert 0.015 < areas.min() < 0.06
+    assert 0.25 < areas.max() < 0.34
+    assert 0.28 < ratios.min() < 0.6
+    assert 1.7 < ratios.max() < 3.5
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -184,6 +262,11 @@ def test_other_channel_orders(channels):
         {"rotate": 181},
         {"hue": 0.6},
         {"brightness": float("nan")},
+        {"policy": "auto"},
+        {"policy_ops": 0},
+        {"policy_ops": 1.5},
+        {"policy_strength": 1.1},
+        {"paste": -1},
     ],
 )
 def test_ranges_are_checked(wrong):

@@ -28,7 +28,8 @@ from hswish.data import (
     open_data,
     raise_fatal,
 )
-from hswish.data.loader import batched, epoch_order
+from hswish.data.loader import batched
+from hswish.data.order import epoch_order
 from hswish.spec.errors import DataError, OptionError
 from hswish.spec.preprocess import Preprocess
 
@@ -70,6 +71,29 @@ def test_shares_of_several_processes_cover_everything_equally(count, world_size)
     assert len({len(share) for share in shares}) == 1
     assert set().union(*shares) == set(range(count))
     assert sum(map(len, shares)) - count < world_size
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(0, 50), st.integers(0, 5))
+def test_the_order_of_shards_is_a_permutation_too(runs, seed, epoch):
+    count = sum(runs)
+    order = epoch_order(count, seed, epoch, runs=runs)
+    assert sorted(order) == list(range(count))
+    assert epoch_order(count, seed, epoch, runs=runs) == order
+
+
+@pytest.mark.parametrize("world_size", [2, 4, 8, 16])
+def test_processes_have_shards_of_their_own(world_size):
+    """Each shard is read by one process, two at the seams of the lanes; and by turns, not all over the epoch."""
+    runs = [50] * 64
+    shard = np.repeat(np.arange(64), 50)
+    shares = [epoch_order(3200, 1, 2, rank, world_size, runs) for rank in range(world_size)]
+    readers = [set(shard[share].tolist()) for share in shares]
+    assert sum(map(len, readers)) <= 64 + 16
+    assert set().union(*readers) == set(range(64))
+    order = shard[epoch_order(3200, 1, 2, runs=runs)]
+    open_at_once = [len(set(order[start : start + 160].tolist())) for start in range(0, 3200, 160)]
+    assert max(open_at_once) <= 32  # sixteen lanes, each of which may change its shard meanwhile
+    assert min(open_at_once) >= 16  # a batch is no single shard
 
 
 @pytest.mark.parametrize(

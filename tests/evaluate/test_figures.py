@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hswish.evaluate import Evaluation, confusion_picture, curves_picture
+from hswish.evaluate import Evaluation, class_curves_picture, confusion_picture, curves_picture
 from hswish.metrics import ClassificationMetrics
 from hswish.spec.errors import DataError, MissingPackageError, SaveError
 
@@ -80,6 +80,22 @@ def test_rows_with_gaps_are_drawn(tmp_path: Path) -> None:
     curves_picture([{"epoch": 1, "loss": 2.0}], tmp_path / "curves.png")
     with pytest.raises(DataError, match="no epoch"):
         curves_picture([], tmp_path / "curves.png")
+
+
+@pytest.mark.parametrize("classes", [1, 19, 150])
+def test_classes_over_time_are_drawn(classes: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names = [f"class {number}" for number in range(classes)]
+    rows = [
+        {"epoch": epoch, "miou": 0.5, "per_class": {name: float(rng.random()) for name in names}}
+        for epoch in range(1, 13)
+    ]
+    rows[-1]["per_class"][names[0]] = None if classes > 1 else 0.5
+    class_curves_picture([{"epoch": 0}, *rows], tmp_path / "classes.png")
+    image = opened(tmp_path / "classes.png")
+    assert image.height > 150 + 20 * classes
+    with pytest.raises(DataError, match="no epoch has recorded its classes"):
+        class_curves_picture([{"epoch": 1, "loss": 2.0}], tmp_path / "classes.png")
 
 
 def test_errors_name_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub": {"spec"},
     "runtime": {"hub", "spec"},
     "metrics": {"spec"},
-    "data": {"spec"},
+    "data": {"hub", "spec"},
     "models": {"hub", "spec"},
     "evaluate": JOB_FLOOR,
     # Measuring is part of the other jobs: training picks its best epoch, export and bench show scores.
@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bench": JOB_FLOOR | {"evaluate"},
     "adapt": JOB_FLOOR | {"evaluate"},
     "serve": {"runtime", "hub", "spec"},
+    "__main__": {"cli"},
     "cli": JOB_FLOOR | {"evaluate", "train", "export", "bench", "adapt", "serve"},
 }
 
@@ -47,8 +48,9 @@ OPTIONAL_HOMES: dict[str, set[str]] = {
     "albumentations": {"data/augment.py"},
     "cv2": {"data/augment.py", "data/scene_drawing.py"},  # comes with albumentations
     "sklearn": {"data/digits.py"},
+    "scipy": {"data/devkit.py"},  # comes with scikit-learn
     "matplotlib": {"evaluate/figures.py"},
-    "lightning_fabric": {"train/loop.py"},
+    "lightning_fabric": {"train/devices.py"},
     "filelock": {"hub/cache.py"},
     "requests": {"hub/download.py"},
     "urllib3": {"hub/download.py"},  # comes with requests

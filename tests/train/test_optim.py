@@ -1,8 +1,6 @@
-"""Optimizers, learning rates and averages against the formulas written out."""
+"""Which weights learn how fast, and which decay."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
@@ -10,7 +8,9 @@ from torch import nn
 
 from hswish.models import create_model
 from hswish.train import Recipe
-from hswish.train.optim import averaged, build_optimizer, learning_rate
+from hswish.train.optim import build_optimizer, set_learning_rate
+from hswish.train.recipe_groups import FineTuning
+from hswish.train.rmsprop import RMSPropTF
 
 
 def test_norms_and_biases_carry_no_weight_decay() -> None:
@@ -25,47 +25,28 @@ def test_norms_and_biases_carry_no_weight_decay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD), ("rmsprop", torch.optim.RMSprop)]
+    ("name", "kind"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD), ("rmsprop", RMSPropTF)]
 )
 def test_each_optimizer_by_name(name: str, kind: type) -> None:
     assert isinstance(build_optimizer(nn.Linear(2, 2), Recipe(optimizer=name)), kind)  # type: ignore[arg-type]
 
 
-def test_warm_up_then_cosine() -> None:
-    recipe = Recipe(epochs=10, lr=1.0, warmup_epochs=2)
-    rates = [learning_rate(step, 5, recipe) for step in range(50)]
-    assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
-    assert rates[10:] == pytest.approx([0.5 * (1 + math.cos(math.pi * k / 40)) for k in range(40)])
-
-
-def test_poly_and_constant() -> None:
-    poly = Recipe(epochs=4, lr=2.0, warmup_epochs=0, schedule="poly")
-    assert [learning_rate(s, 5, poly) for s in range(20)] == pytest.approx([2 * (1 - s / 20) ** 0.9 for s in range(20)])
-    constant = Recipe(epochs=4, lr=2.0, warmup_epochs=0, schedule="constant")
-    assert {learning_rate(s, 5, constant) for s in range(20)} == {2.0}
-
-
-def test_a_run_shorter_than_its_warm_up_still_reaches_the_full_rate_half_way() -> None:
-    recipe = Recipe(epochs=1, lr=1.0, warmup_epochs=5)
-    rates = [learning_rate(step, 10, recipe) for step in range(10)]
-    assert max(rates) == 1.0
-    assert rates.index(1.0) in (4, 5)
-    assert all(0 < rate <= 1 for rate in rates)
-
-
-def test_average_is_the_recurrence_with_a_warm_up() -> None:
-    model = nn.BatchNorm1d(1)
-    average = averaged(model, decay=0.9)
-    expected = torch.ones(1)
-    for step in range(30):
-        with torch.no_grad():
-            model.weight.fill_(float(step))
-            model.running_mean.fill_(float(-step))
-            model.num_batches_tracked += 1
-        average.update_parameters(model)
-        decay = min(0.9, (1 + step) / (10 + step))
-        # torch's AveragedModel copies at the first update
-        expected = torch.tensor([float(step)]) if step == 0 else decay * expected + (1 - decay) * step
-    assert average.module.weight.item() == pytest.approx(expected.item(), rel=1e-6)
-    assert average.module.running_mean.item() == pytest.approx(-expected.item(), rel=1e-6)
-    assert int(average.module.num_batches_tracked) == 30
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "lraspp_mobilenet_v3_large"])
+def test_rates_fall_from_the_head_down(name: str) -> None:
+    """Small has 11 blocks: the head at 1, the last convolution at 0.5 x 0.8, the stem at 0.5 x 0.8^13."""
+    model = create_model(name, num_classes=3, width_mult=0.35)
+    optimizer = build_optimizer(model, Recipe(finetune=FineTuning(backbone_lr=0.5, depth_decay=0.8)))
+    set_learning_rate(optimizer, 0.1)
+    rates = {id(weight): group["lr"] for group in optimizer.param_groups for weight in group["params"]}
+    blocks = 11 if "small" in name else 15
+    for weight_name, weight in model.named_parameters():
+        part, _, rest = weight_name.partition(".")
+        if part == "head":
+            expected = 1.0
+        elif rest.startswith("last"):
+            expected = 0.5 * 0.8
+        elif rest.startswith("stem"):
+            expected = 0.5 * 0.8 ** (blocks + 2)
+        else:
+            expected = 0.5 * 0.8 ** (blocks + 1 - int(rest.split(".")[1]))
+        assert rates[id(weight)] == pytest.approx(0.1 * expected), weight_name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import itertools
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from hswish.data import Augment
 from hswish.spec.errors import OptionError
 from hswish.train import Recipe, list_recipes, load_recipe, parse_change
-from hswish.train.recipe import field_names, recipe_folder
+from hswish.train.recipe import PARTS, field_names
+from hswish.train.recipe_files import recipe_folder
+from hswish.train.recipe_groups import Distillation, FineTuning, Loss
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -61,6 +64,13 @@ def test_a_recipe_file_that_is_none_is_named(tmp_path: Path, text: str) -> None:
         {"schedule": "linear"},
         {"class_weights": "median_frequency"},
         {"seed": -1},
+        {"accumulate": 0},
+        {"patience": -1},
+        {"drop_path": 1.0},
+        {"step_factor": 1.5},
+        {"step_epochs": 0.0},
+        {"mix_probability": 1.1},
+        {"on_nan": "go on"},
     ],
 )
 def test_values_out_of_range_are_refused(values: dict[str, object]) -> None:
@@ -78,8 +88,35 @@ def test_changes_reach_the_recipe_and_its_augmentation() -> None:
         Recipe().with_changes({"augment.miror": 0.0})
 
 
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        (Loss, {"pixel": "crossentropy"}),
+        (Loss, {"region": "iou"}),
+        (Loss, {"auxiliary": -0.1}),
+        (Loss, {"ohem_keep": 1.5}),
+        (FineTuning, {"freeze_epochs": 1.5}),
+        (FineTuning, {"depth_decay": 0.0}),
+        (FineTuning, {"depth_decay": 1.1}),
+        (Distillation, {"weight": 2.0}),
+        (Distillation, {"temperature": 0.0}),
+    ],
+)
+def test_values_of_a_part_out_of_range(part: type, values: dict[str, object]) -> None:
+    with pytest.raises(OptionError, match=next(iter(values))):
+        part(**values)
+
+
 def test_dict_round_trip() -> None:
-    recipe = Recipe(epochs=9, optimizer="sgd", augment=Augment(scale=(0.5, 0.9), mirror=0.25))
+    recipe = Recipe(
+        epochs=9,
+        optimizer="sgd",
+        model_options={"keep_size": 2},
+        augment=Augment(scale=(0.5, 0.9), mirror=0.25),
+        loss=Loss(region="lovasz", auxiliary=0.4),
+        finetune=FineTuning(freeze_epochs=2, depth_decay=0.8),
+        distill=Distillation(teacher="big.safetensors", temperature=3.0),
+    )
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
 
@@ -90,14 +127,18 @@ def test_changes_from_a_command_line() -> None:
     assert parse_change("height=none") == ("height", None)
     assert parse_change("height=96") == ("height", 96)
     assert parse_change("augment.scale=0.5,1") == ("augment.scale", (0.5, 1.0))
-    for text in ("epochs", "epochs=five", "epoch=5"):
+    assert parse_change("loss.region=dice") == ("loss.region", "dice")
+    assert parse_change("compiled=true") == ("compiled", True)
+    assert parse_change("distill.teacher=a.safetensors") == ("distill.teacher", "a.safetensors")
+    for text in ("epochs", "epochs=five", "epoch=5", "compiled=maybe", "model_options=1", "loss.regions=dice"):
         with pytest.raises(OptionError):
             parse_change(text)
 
 
-def test_every_field_is_documented() -> None:
-    source = ast.parse(Path(str(recipe_folder().parent / "src/hswish/train/recipe.py")).read_text())
-    body = next(n for n in source.body if isinstance(n, ast.ClassDef) and n.name == "Recipe").body
+@pytest.mark.parametrize("record", [Recipe, *PARTS.values()])
+def test_every_field_is_documented(record: type) -> None:
+    source = ast.parse(inspect.getsource(record))
+    body = next(node for node in source.body if isinstance(node, ast.ClassDef)).body
     for field, line in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign):
             assert isinstance(line, ast.Expr), f"{ast.unparse(field.target)} has no line under it"

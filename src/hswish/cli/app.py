@@ -13,6 +13,7 @@ from hswish.cli.info import info_command
 from hswish.cli.models import models_command
 from hswish.cli.predict import predict_command
 from hswish.cli.push import push_command
+from hswish.cli.shard import shard_command
 from hswish.cli.train import train_command
 from hswish.spec.errors import HswishError, OptionError
 
@@ -52,6 +53,7 @@ app = typer.Typer(
 app.command("train")(train_command)
 app.command("eval")(eval_command)
 app.command("predict")(predict_command)
+app.command("shard")(shard_command)
 app.command("info")(info_command)
 app.command("models")(models_command)
 app.command("convert")(convert_command)

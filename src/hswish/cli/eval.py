@@ -14,7 +14,8 @@ from hswish.spec.errors import HswishError, ModelFileError
 
 if TYPE_CHECKING:
     from hswish.data import DataSource
-    from hswish.evaluate import Evaluation
+    from hswish.evaluate import Evaluation, Suspects
+    from hswish.runtime import Engine
 
 _LARGEST_MATRIX = 20
 """Classes up to which the confusion matrix is printed; `--confusion` draws any."""
@@ -22,7 +23,7 @@ _LARGEST_MATRIX = 20
 
 def eval_command(
     model: Annotated[str, typer.Argument(help=MODEL_HELP, show_default=False)],
-    data: Annotated[str, typer.Argument(help="Folder, .zip or built-in data set.", show_default=False)],
+    data: Annotated[str, typer.Argument(help="Folder, .zip, shards or built-in data set.", show_default=False)],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
     limit: Annotated[int | None, typer.Option(min=1, help="Measure so many pictures, evenly spaced.")] = None,
@@ -31,6 +32,10 @@ def eval_command(
     confusion: Annotated[
         Path | None, typer.Option(help="Write the confusion matrix as a PNG.", show_default=False)
     ] = None,
+    suspects: Annotated[
+        int, typer.Option(min=0, help="Draw and list so many pictures that are most confidently wrong.")
+    ] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for suspects.png and suspects.json.")] = Path(),
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object; figures are fractions.")] = False,
 ) -> None:
     """Measure a model: top-1 and top-5, or mIoU and pixel accuracy, per class.
@@ -42,10 +47,12 @@ def eval_command(
       hswish eval best.safetensors pictures/ --split val --confusion confusion.png
 
       hswish eval best.safetensors camvid.zip --split test --json
+
+      hswish eval best.safetensors pictures/ --split train --suspects 48
     """
     from hswish.data import open_data
     from hswish.data.workers import worker_deaths
-    from hswish.evaluate import evaluate
+    from hswish.evaluate import Suspects, evaluate
     from hswish.runtime import open_engine
 
     file = locate_model(model)
@@ -56,10 +63,11 @@ def eval_command(
     source = _as_trained(source, file.parent / "splits.json", description.provenance)
     if source.made_splits:
         print_note(f"{source.name}: {source.made_splits}")
+    watch = Suspects(description.classes, suspects) if suspects else None
     with counting(split, "pictures") as update, worker_deaths("try again with --workers 0"):
         try:
             evaluation = evaluate(
-                runner, source, split, batch_size=batch_size, workers=workers, limit=limit, progress=update
+                runner, source, split, batch_size=batch_size, workers=workers, limit=limit, progress=update, watch=watch
             )
         except ModelFileError as error:  # found in the model's answers, which know of no file
             raise ModelFileError(f"{model}: {error}") from error
@@ -69,10 +77,25 @@ def eval_command(
         from hswish.evaluate.figures import confusion_picture
 
         confusion_picture(evaluation, confusion)
+    if watch is not None:
+        _write_suspects(runner, source, split, watch, out)
     if json_:
         print_json(evaluation.to_dict())
     else:
         _print(evaluation)
+
+
+def _write_suspects(runner: Engine, source: DataSource, split: str, watch: Suspects, out: Path) -> None:
+    from hswish.evaluate import suspects_page, suspects_to_list
+    from hswish.spec.files import write_json
+
+    found = watch.found()
+    write_json(out / "suspects.json", suspects_to_list(found, source, split))
+    if not found:
+        print_note(f"no picture of {split} is answered wrongly; {out / 'suspects.json'} is an empty list")
+        return
+    suspects_page(runner, source, split, found, out / "suspects.png")
+    print_note(f"{len(found)} label suspects: {out / 'suspects.png'}, {out / 'suspects.json'}")
 
 
 def _seed(provenance: dict[str, Any]) -> int:

@@ -18,3 +18,16 @@ def parse_size(text: str) -> tuple[int, int | None]:
         raise OptionError(f"--size takes 224 or 360x480 (height x width), not {text!r}")
     height, width = match.groups()
     return int(height), int(width) if width else None
+
+
+def parse_batch_size(text: str | None) -> int | str | None:
+    """`64` to 64; `auto` and None as they are.
+
+    Raises:
+        OptionError: neither.
+    """
+    if text is None or text == "auto":
+        return text
+    if not re.fullmatch(r"-?\d{1,9}", text):
+        raise OptionError(f"--batch-size takes a number or auto, not {text!r}")
+    return int(text)

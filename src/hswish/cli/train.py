@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hswish.cli.console import print_json, print_line, print_note
 from hswish.cli.locating import locate_model
-from hswish.cli.options import parse_size
+from hswish.cli.options import parse_batch_size, parse_size
 from hswish.spec.errors import OptionError
+
+if TYPE_CHECKING:
+    from hswish.train import RunResult
 
 
 def train_command(
     data: Annotated[
-        str | None, typer.Argument(help="Folder or .zip of pictures, or digits / digit-scenes.", show_default=False)
+        str | None,
+        typer.Argument(help="Folder or .zip of pictures, shards, or digits / digit-scenes.", show_default=False),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Architecture; see `hswish models`.", show_default=False)
@@ -29,13 +33,21 @@ def train_command(
         str | None, typer.Option(help="Recipe by name, or a .py file; chosen from the data by default.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
+    batch_size: Annotated[
+        str | None, typer.Option(help="Pictures at once; auto: the largest that fits.", show_default=False)
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
     size: Annotated[
         str | None, typer.Option(help="Input size in pixels: 224 (the shorter side) or 360x480 (height x width).")
     ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Model to start from: file, published name, hf://...", show_default=False)
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Model file whose answers are learned, too.", show_default=False)
+    ] = None,
+    on_nan: Annotated[
+        str | None, typer.Option(help="stop or skip a step that is not finite; also with --resume.")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of weights, order, augmentation and splits.")
@@ -62,6 +74,12 @@ def train_command(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run in this folder, exactly.", show_default=False)
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write events for TensorBoard into the run; also with --resume.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the data, draw samples, estimate time and memory, and stop.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train or fine-tune a network.
@@ -76,17 +94,32 @@ def train_command(
 
       hswish train pictures/ --model mobilenet_v3_large --weights mobilenet_v3_large.tv_in1k_v2 --lr 0.0005
 
+      hswish train pictures/ --model mobilenet_v3_small --teacher large.safetensors
+
+      hswish train pictures/ --model mobilenet_v3_large --dry-run
+
+      hswish train https://data.example.org/shards --model mobilenet_v3_large
+
       hswish train --resume runs/pets
     """
     # torch's idle threads spin; here they share the cores with the loaders (and whoever else),
     # which they would keep waiting. Must be set before torch is loaded; docs/log.md has figures.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    from hswish.cli.rehearsal import print_rehearsal
     from hswish.cli.training_progress import TrainingProgress
-    from hswish.train import parse_change
+    from hswish.train import Reporters, parse_change
+    from hswish.train import dry_run as rehearse_run
     from hswish.train import resume as resume_run
     from hswish.train import train as train_run
+    from hswish.train.tensorboard import TensorBoard
 
-    fields = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
+    fields = {
+        "epochs": epochs,
+        "batch_size": parse_batch_size(batch_size),
+        "lr": lr,
+        "seed": seed,
+        "distill.teacher": str(teacher) if teacher is not None else None,
+    }
     options = {
         "num_classes": num_classes,
         "width_mult": width_mult,
@@ -98,33 +131,46 @@ def train_command(
         "head_channels": head_channels,
         "in_channels": in_channels,
     }
-    with TrainingProgress() as reporter:
+    with TrainingProgress() as progress:
+        reporter = Reporters(progress, TensorBoard()) if tensorboard else progress
         if resume is not None:
-            given = [data, model, out, recipe, weights, set_, size, *fields.values(), *options.values()]
-            if any(value is not None for value in given):
-                raise OptionError("--resume takes everything from the run; only --workers and --json go with it")
-            result = resume_run(resume, workers=workers, reporter=reporter)
+            given = [data, model, out, recipe, weights, set_, size, dry_run or None]
+            _refuse_with_resume([*given, *fields.values(), *options.values()])
+            result = resume_run(resume, workers=workers, on_nan=on_nan, reporter=reporter)
         else:
             if data is None or model is None:
                 raise OptionError("train needs DATA and --model, as in: hswish train digits --model mobilenet_v3_small")
             if weights is not None:
                 locate_model(weights)  # fetched now, with a bar; the run remembers the name
-            changes: dict[str, Any] = dict(parse_change(text) for text in set_ or [])
-            changes |= {name: value for name, value in fields.items() if value is not None}
+            changes = dict(parse_change(text) for text in set_ or []) | _given({**fields, "on_nan": on_nan})
             if size is not None:
                 changes["height"], changes["width"] = parse_size(size)
-            result = train_run(
-                data,
-                model,
-                out=out or _free_folder(data, model),
-                recipe=recipe,
-                changes=changes,
-                weights=weights,
-                workers=workers,
-                reporter=reporter,
-                **{name: value for name, value in options.items() if value is not None},
-            )
-    if json_:
+            plan: dict[str, Any] = {"recipe": recipe, "changes": changes, "weights": weights, "workers": workers}
+            plan |= _given(options)
+            if dry_run:
+                print_rehearsal(rehearse_run(data, model, out=out or Path(), reporter=reporter, **plan), as_json=json_)
+                return
+            result = train_run(data, model, out=out or _free_folder(data, model), reporter=reporter, **plan)
+    _print_result(result, json_)
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    """Those that the user set."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _refuse_with_resume(flags: list[Any]) -> None:
+    """Raises OptionError: one of them is set."""
+    if any(value is not None for value in flags):
+        raise OptionError(
+            "--resume takes everything from the run; only --workers, --on-nan, --tensorboard and --json go with it"
+        )
+
+
+def _print_result(result: RunResult, as_json: bool) -> None:
+    if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun started, the first one speaks
+        return
+    if as_json:
         print_json({"run": str(result.run), "best": str(result.best), "epochs": result.epochs, **result.metrics})
         return
     figures = ", ".join(f"{key} {value:.4f}" for key, value in result.metrics.items() if isinstance(value, float))

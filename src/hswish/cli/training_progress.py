@@ -26,6 +26,7 @@ class TrainingProgress(Reporter):
         self._steps = self._done = 0
         self._said = self._began = time.monotonic()
         self._epochs = self._first = 0
+        self._ends: float | None = None
 
     def __enter__(self) -> TrainingProgress:
         if self._bar is not None:
@@ -53,10 +54,13 @@ class TrainingProgress(Reporter):
         self._done += 1
         rate = self._rate.add(pictures)
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, advance=1, rate=rate, figures=f"loss {loss:.3f}")
+            self._bar.update(self._task, advance=1, rate=rate, figures=f"loss {loss:.3f}  lr {lr:.2g}{self._left()}")
         elif time.monotonic() - self._said > _LINE_SECONDS:
             self._said = time.monotonic()
-            print_note(f"{self._title}  step {self._done}/{self._steps}  loss {loss:.4f}  {rate} pictures/s")
+            print_note(
+                f"{self._title}  step {self._done}/{self._steps}  loss {loss:.4f}  lr {lr:.2g}  {rate} pictures/s"
+                f"{self._left()}"
+            )
 
     def validated(self, done: int, total: int) -> None:
         if self._bar is None:
@@ -75,10 +79,15 @@ class TrainingProgress(Reporter):
         )
         ran = row["epoch"] - self._first + 1
         left = (time.monotonic() - self._began) / ran * (self._epochs - row["epoch"])
+        self._ends = time.monotonic() + left
         self.note(
             f"epoch {row['epoch']}/{self._epochs}  loss {row['loss']:.4f}  {figures}  "
-            f"{row['pictures_per_second']:.0f} pictures/s  {_duration(left)} left"
+            f"{row['pictures_per_second']:.0f} pictures/s  {duration(left)} left"
         )
+
+    def _left(self) -> str:
+        """The time left to the end of the run; nothing before an epoch has been measured."""
+        return "" if self._ends is None else f"  run {duration(max(0.0, self._ends - time.monotonic()))} left"
 
     def _new_task(self, title: str, total: int, done: int) -> None:
         if self._bar is None:
@@ -88,7 +97,8 @@ class TrainingProgress(Reporter):
         self._task = self._bar.add_task(title, total=total, completed=done, rate="", figures="")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as 1:02:03, or 2:03 below an hour."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,10 +1,11 @@
 """Data sets on disk, joint augmentation of pictures and masks, and batches.
 
     opening  ->  DataSource  ->  PictureDataset + transform  ->  TrainLoader, eval_loader
-    (layouts, splits)   (source)            (dataset, augment)         (loader)
+    (layouts, splits,   (source)            (dataset, augment)         (loader)
+     shards)
 
-Only `dataset`, `loader` and `workers` import torch, only `augment` albumentations and only `digits`
-scikit-learn; every name here loads its file when it is first used.
+Only `dataset`, `loader`, `mixing` and `workers` import torch, only `augment` albumentations and only
+`digits` scikit-learn; every name here loads its file when it is first used.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hswish.data.augment import Augment, EvalTransform, TrainTransform
-    from hswish.data.dataset import PictureDataset, Sample
+    from hswish.data.dataset import PictureDataset, Sample, train_dataset
     from hswish.data.loader import Batch, EvalBatch, TrainLoader, eval_loader
     from hswish.data.opening import BUILT_IN, open_data
     from hswish.data.problems import BadFile, raise_fatal, too_many_bad
@@ -44,6 +45,7 @@ _HOMES = {
     "open_data": "opening",
     "raise_fatal": "problems",
     "too_many_bad": "problems",
+    "train_dataset": "dataset",
 }
 
 __all__ = [
@@ -68,6 +70,7 @@ __all__ = [
     "open_data",
     "raise_fatal",
     "too_many_bad",
+    "train_dataset",
 ]
 
 

@@ -1,6 +1,6 @@
 """Augmentation of a picture together with its mask, on the CPU, by albumentations.
 
-    picture, target, seed  ->  zoom or crop, mirror, turn and shift, colour, erase  ->  normalise
+    picture, target, seed  ->  zoom or crop, mirror, turn and shift, colour, policy, erase  ->  normalise
 
 A transform keeps no random state: its result is a pure function of its inputs and the
 seed, so an item looks the same in whichever process, and after whichever resume, it is
@@ -14,14 +14,15 @@ import os
 import random
 import warnings
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hswish.data.policy import PolicyName, policy_step
 from hswish.spec.architecture import Task
-from hswish.spec.errors import MissingPackageError, OptionError
+from hswish.spec.errors import MissingPackageError, OptionError, unknown_name
 from hswish.spec.palette import IGNORE_INDEX
 from hswish.spec.preprocess import Preprocess
 
@@ -56,13 +57,27 @@ class Augment:
     """saturation is multiplied by 1 - x to 1 + x"""
     hue: float = 0.0
     """largest turn of the hue to either side, as a part of the colour circle, at most 0.5"""
+    policy: PolicyName = "none"
+    """trivial (TrivialAugment: one random operation of random strength) or random (RandAugment)"""
+    policy_ops: int = 2
+    """operations that policy random applies"""
+    policy_strength: float = 0.3
+    """of the operations of policy random, 0 to 1; RandAugment's magnitude 9 of 30 is 0.3"""
     erase: float = 0.0
-    """probability that a box of 10 to 40 % of each side is blotted out (and not labelled)"""
+    """probability that a box of 2 to 33 % of the area is blotted out and not labelled (arXiv 1708.04896)"""
+    paste: float = 0.0
+    """segmentation: probability that the things of one rare class are pasted in from another picture"""
 
     def __post_init__(self) -> None:
         limits = {"rotate": 180.0, "hue": 0.5}
+        if self.policy not in get_args(PolicyName):
+            raise unknown_name("augmentation policy", self.policy, get_args(PolicyName))
+        if self.policy_ops not in range(1, 11):
+            raise OptionError(f"policy_ops must be a whole number from 1 to 10, not {self.policy_ops!r}")
         for entry in fields(self):
             value = getattr(self, entry.name)
+            if entry.name in ("policy", "policy_ops"):
+                continue
             if entry.name in ("scale", "ratio"):
                 ok = len(value) == 2 and 0.05 <= value[0] <= value[1] <= 20
                 if not ok:
@@ -177,25 +192,19 @@ def _pipeline(augment: Augment, preprocess: Preprocess, task: Task, fill: tuple[
             )
         if augment.mirror:
             steps.append(A.HorizontalFlip(p=augment.mirror))
+        border = cv2.BORDER_CONSTANT if task == "segmentation" else cv2.BORDER_REFLECT_101
+        affine = {"border_mode": border, "fill": fill, "fill_mask": IGNORE_INDEX}
         if augment.rotate or augment.translate:
-            steps.append(
-                A.Affine(
-                    rotate=(-augment.rotate, augment.rotate),
-                    translate_percent=(-augment.translate, augment.translate),
-                    border_mode=cv2.BORDER_CONSTANT if task == "segmentation" else cv2.BORDER_REFLECT_101,
-                    fill=fill,
-                    fill_mask=IGNORE_INDEX,
-                    p=1.0,
-                )
-            )
+            turn, shift = (-augment.rotate, augment.rotate), (-augment.translate, augment.translate)
+            steps.append(A.Affine(rotate=turn, translate_percent=shift, p=1.0, **affine))
         if augment.brightness or augment.contrast or augment.saturation or augment.hue:
             steps.append(
                 A.ColorJitter(augment.brightness, augment.contrast, augment.saturation, (-augment.hue, augment.hue), 1)
             )
+        if augment.policy != "none":
+            steps.append(policy_step(A, augment.policy, augment.policy_ops, augment.policy_strength, affine))
         if augment.erase:
-            steps.append(
-                A.CoarseDropout((1, 1), (0.1, 0.4), (0.1, 0.4), fill=fill, fill_mask=IGNORE_INDEX, p=augment.erase)
-            )
+            steps.append(A.Erasing((0.02, 0.33), (0.3, 3.3), fill=fill, fill_mask=IGNORE_INDEX, p=augment.erase))
         return A.Compose(steps)
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from hswish.data.augment import Transform
+from hswish.data.augment import Augment, TrainTransform, Transform
 from hswish.data.problems import BadFile
+from hswish.data.rare_things import RareThings
 from hswish.data.source import DataSource
 from hswish.data.splits import stable_hash
 from hswish.spec.errors import DataError, PictureError
+from hswish.spec.preprocess import Preprocess
 
 Key = tuple[int, int]
 """(epoch, index of the item in its split)"""
@@ -42,9 +46,18 @@ class PictureDataset(Dataset[Sample | BadFile]):
         DataError: the data set has no such split.
     """
 
-    def __init__(self, source: DataSource, split: str, transform: Transform, seed: int = 0) -> None:
+    def __init__(
+        self,
+        source: DataSource,
+        split: str,
+        transform: Transform,
+        seed: int = 0,
+        lenders: RareThings | None = None,
+    ) -> None:
+        """`lenders`: which pictures of the split lend their rare things to others; None: none."""
         self.source, self.split, self.transform, self.seed = source, split, transform, seed
         self.items = source.items(split)
+        self.lenders = lenders
 
     def __len__(self) -> int:
         return len(self.items)
@@ -60,6 +73,8 @@ class PictureDataset(Dataset[Sample | BadFile]):
         try:
             picture, target = self.source.read(item)
             pixels, target = self.transform(picture, target, stable_hash(self.seed, epoch, index))
+            if not isinstance(target, int):
+                pixels, target = self._paste(pixels, target, stable_hash(self.seed, epoch, index, "lender"))
         except PictureError as error:
             return BadFile(error.name, error.reason)
         except DataError as error:
@@ -73,3 +88,35 @@ class PictureDataset(Dataset[Sample | BadFile]):
             index=index,
             size=(picture.height, picture.width),
         )
+
+    def _paste(
+        self, pixels: NDArray[np.float32], mask: NDArray[np.uint8], seed: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """(C, h, w) and (h, w) with what another picture, augmented by itself, shows of a rare class.
+
+        Raises:
+            DataError: the lender's mask contradicts its picture or the classes.
+        """
+        drawn = self.lenders.draw(seed) if self.lenders is not None else None
+        if drawn is None:
+            return pixels, mask
+        index, label = drawn
+        try:
+            picture, target = self.source.read(self.items[index])
+        except PictureError:  # it is said when the picture's own turn comes
+            return pixels, mask
+        lent, shown = self.transform(picture, target, seed)
+        things = shown == label
+        return np.where(things, lent, pixels), np.where(things, shown, mask)
+
+
+def train_dataset(source: DataSource, augment: Augment, preprocess: Preprocess, seed: int) -> PictureDataset:
+    """The train split of `source` as an epoch sees it: augmented as asked, rare things pasted in where asked.
+
+    Raises:
+        DataError: no train split; masks that contradict themselves, which pasting reads at the start.
+        OptionError: an augmentation that this task, or shards on the web, cannot give.
+    """
+    transform = TrainTransform(augment, preprocess, source.task)
+    lenders = RareThings.of(source, "train", augment.paste) if augment.paste else None
+    return PictureDataset(source, "train", transform, seed, lenders)

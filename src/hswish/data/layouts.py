@@ -2,12 +2,16 @@
 
 classification   SPLIT/CLASS/*.jpg                           or CLASS/*.jpg
 segmentation     images/SPLIT/*, masks/SPLIT/*, classes.txt  or images/*, masks/*
+ImageNet         train/n01440764/*.JPEG, val/                a file each: layout_imagenet
+Cityscapes       leftImg8bit/SPLIT/CITY/*, gtFine/...        and layout_cityscapes
 """
 
 from __future__ import annotations
 
 from hswish.data.layout_base import SPLIT_NAMES, Layout
+from hswish.data.layout_cityscapes import is_cityscapes, read_cityscapes
 from hswish.data.layout_classification import read_classification
+from hswish.data.layout_imagenet import imagenet_folders, read_imagenet
 from hswish.data.layout_segmentation import read_segmentation
 from hswish.data.stores import Store
 from hswish.data.tree import Tree, unwrap
@@ -28,6 +32,14 @@ def read_layout(store: Store, task: Task | None) -> Layout:
         raise unknown_name("task", task, ("classification", "segmentation"))
     if not any(Tree(store).pictures()):
         raise DataError(f"{store.location}: no pictures in it; expected {_FORMS}")
+    if is_cityscapes(store):
+        if task == "classification":
+            raise DataError(f"{store.location}: is Cityscapes, which is for segmentation, not classification")
+        return read_cityscapes(store)
+    if imagenet := imagenet_folders(store):
+        if task == "segmentation":
+            raise DataError(f"{store.location}: is ImageNet, which is for classification, not segmentation")
+        return read_imagenet(store, imagenet)
     kinds = () if task == "classification" else ("images", "masks")
     tree = unwrap(store, keep={*SPLIT_NAMES, *kinds})
     tops = tree.children()

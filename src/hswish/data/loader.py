@@ -1,7 +1,7 @@
 """Batches for training and evaluation, loaded by worker processes.
 
-Training order is stateless: the permutation of an epoch is a pure function of (seed,
-epoch), so a run that resumes at (epoch, batch) sees the very batches it would have seen.
+Training order is stateless: the order of an epoch is a pure function of (seed, epoch), so a
+run that resumes at (epoch, batch) sees the very batches it would have seen.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader
 
 from hswish.data.augment import EvalTransform
 from hswish.data.dataset import PictureDataset, Sample
+from hswish.data.fetch_ahead import fetching_ahead
+from hswish.data.order import epoch_order
 from hswish.data.problems import BadFile
 from hswish.data.source import DataSource
 from hswish.data.workers import KeySampler, data_loader
@@ -67,16 +69,6 @@ class EvalBatch:
 # --------------------------------------------------------------------------------------
 
 
-def epoch_order(count: int, seed: int, epoch: int, rank: int = 0, world_size: int = 1) -> list[int]:
-    """Indices 0 to count - 1 in the order of an epoch, or the share of one of several processes.
-
-    With several, the first few indices are repeated at the end so that all have as many.
-    """
-    order = np.random.default_rng((seed, epoch)).permutation(count)
-    share = -(-count // world_size)
-    return np.resize(order, share * world_size)[rank::world_size].tolist()
-
-
 def batched(order: Sequence[int], batch_size: int) -> list[list[int]]:
     """Cut into batches. A last one of a single item is dropped, unless it is the only one.
 
@@ -116,6 +108,7 @@ class TrainLoader:
             raise OptionError(f"rank must be 0 to {world_size - 1}, not {rank}")
         self.dataset, self.batch_size, self.seed = dataset, _checked_batch_size(batch_size), seed
         self._rank, self._world_size = rank, world_size
+        self._runs = dataset.source.runs(dataset.split)
         self._sampler = KeySampler()
         self._loader = data_loader(dataset, self._sampler, _collate_train, workers, persistent=True)
 
@@ -125,12 +118,17 @@ class TrainLoader:
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from `start_batch` on. One epoch at a time."""
-        keys = [[(epoch, index) for index in batch] for batch in self._batches(epoch)]
-        self._sampler.batches = keys[start_batch:]
-        yield from self._loader
+        batches = self._batches(epoch)[start_batch:]
+        self._sampler.batches = [[(epoch, index) for index in batch] for batch in batches]
+        loaded = iter(self._loader)  # forks the loading processes, which must be done before there is a thread
+        with fetching_ahead(self.dataset.source, self.dataset.items, batches) as ahead:
+            for number, batch in enumerate(loaded):
+                if ahead is not None:
+                    ahead.reached(number)
+                yield batch
 
     def _batches(self, epoch: int) -> list[list[int]]:
-        order = epoch_order(len(self.dataset), self.seed, epoch, self._rank, self._world_size)
+        order = epoch_order(len(self.dataset), self.seed, epoch, self._rank, self._world_size, self._runs)
         return batched(order, self.batch_size)
 
 
@@ -160,11 +158,13 @@ def eval_loader(
     batch_size: int,
     workers: int | None = None,
     limit: int | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> DataLoader[EvalBatch]:
     """Batches of a split in its order, preprocessed as prediction does; may be iterated again.
 
     Args:
         limit: take this many items only, evenly spaced so that every class is met.
+        share: (rank, processes): of those, every so many-th from the rank-th on.
 
     Raises:
         DataError: no such split.
@@ -175,10 +175,12 @@ def eval_loader(
         raise OptionError(f"limit must be 1 or more, not {limit}")
     count = len(dataset)
     taken = min(count, limit or count)
-    indices = [index * count // taken for index in range(taken)]
+    indices = [index * count // taken for index in range(share[0], taken, share[1])]
     size = _checked_batch_size(batch_size)
     sampler = KeySampler()
-    sampler.batches = [[(0, index) for index in indices[start : start + size]] for start in range(0, taken, size)]
+    sampler.batches = [
+        [(0, index) for index in indices[start : start + size]] for start in range(0, len(indices), size)
+    ]
     return data_loader(dataset, sampler, _CollateEval(dataset), workers, persistent=False)
 
 

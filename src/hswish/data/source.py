@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from statistics import median
 from typing import Protocol
 
@@ -38,6 +39,16 @@ class Hints:
     """the first class is a background, not a thing"""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What an index of shards says of a data set, so that its files need not be read for it."""
+
+    usual_size: tuple[int, int] | None = None
+    """median (height, width) in pixels"""
+    frequencies: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """labelled pixels of each class by split"""
+
+
 class Reader(Protocol):
     """Gives pictures and masks by their name."""
 
@@ -66,6 +77,9 @@ class DataSource:
     skipped: tuple[tuple[str, str], ...] = ()
     """(file, reason) of the files that were bad at listing"""
     hints: Hints = Hints()
+    sharded: bool = False
+    """the items lie in tar files, one behind the other, and are best read so"""
+    known: Known = field(default_factory=Known)
 
     def items(self, split: str) -> tuple[Item, ...]:
         """The items of a split.
@@ -76,6 +90,12 @@ class DataSource:
         if split not in self.splits:
             raise DataError(f"{self.location}: has no split {split!r}; it has {', '.join(self.splits)}")
         return self.splits[split]
+
+    def runs(self, split: str) -> tuple[int, ...]:
+        """Lengths of the runs of items of `split` that lie in one shard, in order; empty without shards."""
+        if not self.sharded:
+            return ()
+        return tuple(sum(1 for _ in run) for _, run in groupby(self.items(split), lambda item: shard_of(item.picture)))
 
     def label(self, item: Item) -> str:
         """What an error calls the item's picture: its path, or `archive.zip/inner/path`."""
@@ -137,11 +157,13 @@ class DataSource:
                 )
 
     def median_size(self) -> tuple[int, int]:
-        """Usual (height, width) in pixels, from the headers of up to 64 evenly spaced pictures.
+        """Usual (height, width) in pixels, as known or from the headers of up to 64 evenly spaced pictures.
 
         Raises:
             DataError: none of them can be read.
         """
+        if self.known.usual_size is not None:
+            return self.known.usual_size
         items = self.splits.get("train") or next(iter(self.splits.values()))
         sizes = []
         for item in evenly(items, _HEADERS):
@@ -172,7 +194,18 @@ class DataSource:
                         "any more; restore it or start a new run"
                     )
         splits = {split: tuple(known[name] for name in names) for split, names in record.items()}
-        return replace(self, splits=splits, made_splits="splits as recorded by an earlier run")
+        return self.divided(splits, "splits as recorded by an earlier run")
+
+    def divided(self, splits: dict[str, tuple[Item, ...]], made: str) -> DataSource:
+        """This data set with other splits, which the sentence `made` explains."""
+        known = self.known.frequencies
+        same = {split: known[split] for split in known if splits.get(split) == self.splits.get(split)}
+        return replace(self, splits=splits, made_splits=made, known=replace(self.known, frequencies=same))
+
+
+def shard_of(name: str) -> str:
+    """The part of the name of an item in a shard that says which: FILE.tar@HASH, before a slash."""
+    return name[: name.index("/", name.index(".tar@"))]
 
 
 def evenly(items: Sequence[Item], count: int) -> list[Item]:

@@ -20,7 +20,8 @@ def class_frequencies(source: DataSource, split: str) -> NDArray[np.int64]:
     """Pictures (classification) or labelled pixels (segmentation) of each class, (K,).
 
     Every mask of the split is decoded and checked on the way, so a data set that
-    contradicts itself fails here, before training starts.
+    contradicts itself fails here, before training starts. Of shards the index says it, whose
+    maker has checked the masks.
 
     Raises:
         DataError: no such split, a mask that contradicts its picture or the classes, more
@@ -30,7 +31,21 @@ def class_frequencies(source: DataSource, split: str) -> NDArray[np.int64]:
     count = len(source.classes)
     if source.task == "classification":
         return np.bincount([int(item.target) for item in items], minlength=count)
+    known = source.known.frequencies.get(split)
+    total = mask_counts(source, split).sum(0) if known is None else np.array(known, np.int64)
+    if not total.any():
+        raise DataError(f"{source.location}: no pixel of {split} is labelled, every mask is 255 throughout")
+    return total
 
+
+def mask_counts(source: DataSource, split: str) -> NDArray[np.int64]:
+    """Labelled pixels of each class in each mask of a split, (N, K), every mask decoded and checked.
+
+    Raises:
+        DataError: no such split, a mask that contradicts its picture or the classes, or more
+            than a tenth of the files unreadable (the others count as empty).
+    """
+    items, count = source.items(split), len(source.classes)
     bad: dict[str, str] = {}
 
     def count_pixels(item: Item) -> NDArray[np.int64]:
@@ -43,11 +58,9 @@ def class_frequencies(source: DataSource, split: str) -> NDArray[np.int64]:
         return np.bincount(mask.ravel(), minlength=256)[:count]
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoding releases the lock
-        total = sum(pool.map(count_pixels, items), np.zeros(count, np.int64))
+        counts = np.stack(list(pool.map(count_pixels, items)))
     too_many_bad(dict(sorted(bad.items())), len(items))
-    if not total.any():
-        raise DataError(f"{source.location}: no pixel of {split} is labelled, every mask is 255 throughout")
-    return total
+    return counts
 
 
 def class_weights(frequencies: NDArray[np.int64], rule: WeightRule) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ from hswish.spec.errors import DataError, MissingPackageError
 if TYPE_CHECKING:
     from hswish.data.loader import EvalBatch
 
+Watch = Callable[[int, NDArray[np.float32], int | NDArray[np.uint8]], object]
+
 
 def evaluate(
     engine: Engine,
@@ -37,6 +39,9 @@ def evaluate(
     workers: int | None = None,
     limit: int | None = None,
     progress: Callable[[int, int], object] | None = None,
+    watch: Watch | None = None,
+    share: tuple[int, int] = (0, 1),
+    gather: Callable[[Any], list[Any]] | None = None,
 ) -> Evaluation:
     """Score `engine` on `split` of `source`.
 
@@ -45,6 +50,11 @@ def evaluate(
         workers: reading processes; by default what suits this machine.
         limit: evaluate only so many pictures.
         progress: called after each batch with (pictures done, pictures in all).
+        watch: called for each picture with its index in the split, its logits (K,) or (K, h, w),
+            and its truth in the model's classes: an index, or a mask (H, W) at the picture's size.
+        share: (rank, processes): read only every so many-th picture, from the rank-th on.
+        gather: gives what each process passes it to all of them, so that the scores are those of
+            all shares together; each picture counts once.
 
     Raises:
         DataError: no such split, classes the model does not know, a data set that contradicts
@@ -57,17 +67,20 @@ def evaluate(
     table = match_classes(source, description)
     total = len(source.items(split))
     total = total if limit is None else min(limit, total)
+    own = len(range(share[0], total, share[1]))
     count = len(description.classes)
     metrics = SegmentationMetrics(count) if source.task == "segmentation" else ClassificationMetrics(count)
     bad: dict[str, str] = {}
     done = 0
-    for batch in _batches(engine, source, split, batch_size, workers, limit):
+    for batch in _batches(engine, source, split, batch_size, workers, limit, share):
         raise_fatal(batch.bad)
         bad.update((problem.name, problem.reason) for problem in batch.bad)
-        _add(metrics, engine, batch, table)
+        _add(metrics, engine, batch, table, watch)
         done += len(batch.pictures) + len(batch.bad)
         if progress is not None:
-            progress(done, total)
+            progress(done, own)
+    if gather is not None:
+        metrics, bad = _joined(gather((metrics, bad)))
     too_many_bad(bad, total)
     try:
         scores = metrics.compute()
@@ -86,7 +99,13 @@ def evaluate(
 
 
 def _batches(
-    engine: Engine, source: DataSource, split: str, batch_size: int, workers: int | None, limit: int | None
+    engine: Engine,
+    source: DataSource,
+    split: str,
+    batch_size: int,
+    workers: int | None,
+    limit: int | None,
+    share: tuple[int, int],
 ) -> Iterator[EvalBatch]:
     try:
         from hswish.data.loader import eval_loader
@@ -95,23 +114,43 @@ def _batches(
             raise
         raise MissingPackageError(str(error.name), "train", "evaluation") from error
     preprocess = engine.description.preprocess
-    yield from eval_loader(source, split, preprocess, batch_size=batch_size, workers=workers, limit=limit)
+    yield from eval_loader(source, split, preprocess, batch_size=batch_size, workers=workers, limit=limit, share=share)
+
+
+def _joined(parts: list[tuple[Any, dict[str, str]]]) -> tuple[Any, dict[str, str]]:
+    """The metrics and bad files of all processes as one."""
+    (metrics, bad), *others = parts
+    for more, worse in others:
+        metrics.merge(more)
+        bad = bad | worse
+    return metrics, bad
 
 
 def _add(
-    metrics: ClassificationMetrics | SegmentationMetrics, engine: Engine, batch: EvalBatch, table: NDArray[np.int64]
+    metrics: ClassificationMetrics | SegmentationMetrics,
+    engine: Engine,
+    batch: EvalBatch,
+    table: NDArray[np.int64],
+    watch: Watch | None,
 ) -> None:
     """Run the network on a batch, once for each input size, and add what it answers."""
-    for indices in _equal_shapes(batch.pictures):
-        inputs = np.stack([batch.pictures[index] for index in indices])  # (N, C, h, w)
-        logits = check_logits(engine.run(inputs), engine.description, len(indices))
-        targets = [batch.targets[index] for index in indices]
+    for places in _equal_shapes(batch.pictures):
+        inputs = np.stack([batch.pictures[place] for place in places])  # (N, C, h, w)
+        logits = check_logits(engine.run(inputs), engine.description, len(places))
+        targets = [batch.targets[place] for place in places]
+        truths: list[int | NDArray[np.uint8]]
         if isinstance(metrics, ClassificationMetrics):
-            metrics.update(logits, table[np.array(targets)])
-            continue
-        for row, target in zip(logits, targets, strict=True):
-            truth = table.astype(np.uint8)[np.asarray(target)]  # (H, W), 255 stays 255
-            metrics.update(mask_at_size(row, (truth.shape[0], truth.shape[1])), truth)
+            labels = table[np.array(targets)]
+            metrics.update(logits, labels)
+            truths = labels.tolist()
+        else:
+            truths = [table.astype(np.uint8)[np.asarray(target)] for target in targets]  # (H, W), 255 stays 255
+            for row, truth in zip(logits, truths, strict=True):
+                height, width = np.shape(truth)
+                metrics.update(mask_at_size(row, (height, width)), np.asarray(truth))
+        if watch is not None:
+            for place, row, truth in zip(places, logits, truths, strict=True):
+                watch(batch.indices[place], row, truth)
 
 
 def _equal_shapes(pictures: list[NDArray[np.float32]]) -> list[list[int]]:

@@ -51,6 +51,10 @@ class Evaluation:
         """The figures that fit on one line, by name."""
         return _summary(self.scores)
 
+    def per_class(self) -> dict[str, float | None]:
+        """One figure a class: recall for labels, IoU for masks; None where undefined."""
+        return {name: row["iou" if self.task == "segmentation" else "recall"] for name, row in self._rows()}
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `per_class` is recall for labels, IoU for masks; null where undefined."""
         return {
@@ -60,7 +64,7 @@ class Evaluation:
             "task": self.task,
             "count": self.count,
             **_summary(self.scores),
-            "per_class": {name: row["iou" if self.task == "segmentation" else "recall"] for name, row in self._rows()},
+            "per_class": self.per_class(),
             "details": dict(self._rows()),
             "absent": list(self.absent),
             "confusion": self.scores.confusion.tolist(),

@@ -92,6 +92,51 @@ def curves_picture(history: Sequence[Mapping[str, Any]], path: str | Path) -> No
     _save(figure, path)
 
 
+def class_curves_picture(history: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """Draw how each class did over the epochs, best at the end first, to `path`.
+
+    Args:
+        history: rows of `metrics.jsonl` with `epoch` and `per_class` (fractions by name, None where
+            undefined); rows without are left out.
+
+    Raises:
+        DataError: no row says anything of the classes.
+        SaveError: the file cannot be written.
+        MissingPackageError: matplotlib is not installed.
+    """
+    rows = [row for row in history if isinstance(row.get("per_class"), Mapping) and row["per_class"]]
+    if not rows:
+        raise DataError("no epoch has recorded its classes, so there is no picture of them")
+    names = list(rows[-1]["per_class"])
+    values = np.array([[row["per_class"].get(name) for row in rows] for name in names], float)  # None is nan
+    order = np.argsort(-np.nan_to_num(values[:, -1], nan=-1.0), kind="stable")
+    names, values = [names[index] for index in order], values[order]
+    figure = _figure(8.5, 1.4 + 0.22 * len(names))
+    axes = figure.add_subplot()
+    axes.set_facecolor("#eceef0")  # where a class does not occur
+    first, last = (float(rows[place].get("epoch", place)) for place in (0, -1))
+    axes.imshow(
+        values, cmap="viridis", vmin=0, vmax=1, aspect="auto", interpolation="nearest",
+        extent=(first - 0.5, last + 0.5, len(names) - 0.5, -0.5),
+    )  # fmt: skip
+    axes.set_yticks(range(len(names)), [name[:24] for name in names], fontsize=8)
+    axes.set_title(f"{_class_figure(rows[-1])} of each class, validation", loc="left", color=_INK, fontsize=11)
+    axes.set_xlabel("epoch", color=_INK, fontsize=9)
+    axes.tick_params(length=0, colors=_INK, labelsize=8)
+    right = axes.secondary_yaxis("right")
+    said = ["-" if math.isnan(value) else f"{100 * value:.1f}%" for value in values[:, -1]]
+    right.set_yticks(range(len(names)), said, fontsize=8)
+    right.tick_params(length=0, colors=_INK)
+    _no_frame(axes)
+    _no_frame(right)
+    _whole_epochs(axes)
+    _save(figure, path)
+
+
+def _class_figure(row: Mapping[str, Any]) -> str:
+    return "IoU" if "miou" in row else "recall"
+
+
 def _plot_losses(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     axes.set_title("loss", loc="left", color=_INK, fontsize=11)
     lines = []
@@ -165,11 +210,11 @@ def _marker(values: Sequence[float]) -> str:
 def _quiet_axes(axes: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
+    _whole_epochs(axes)
     axes.set_xlabel("epoch", color=_INK, fontsize=9)
     axes.grid(axis="y", color=_LINE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, colors=_INK, labelsize=9)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     low, high = axes.get_ylim()
     if high - low < 0.05 * abs(high):  # one epoch, or a flat line: no ruler for the last digits
@@ -177,7 +222,13 @@ def _quiet_axes(axes: Axes) -> None:
     _no_frame(axes)
 
 
-def _no_frame(axes: Axes) -> None:
+def _whole_epochs(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _no_frame(axes: Any) -> None:
     for spine in axes.spines.values():
         spine.set_visible(False)
 

@@ -11,12 +11,12 @@ from PIL import Image
 
 from hswish.data.source import DataSource, Item
 from hswish.evaluate.class_names import match_classes
-from hswish.evaluate.sheet import GREEN, INK, QUIET, RED, Tile, contact_sheet, fit
+from hswish.evaluate.sheet import GREEN, INK, QUIET, RED, Tile, class_legend, contact_sheet, fit
 from hswish.runtime import ClassificationResult, Engine, Predictor, Result, SegmentationResult
 from hswish.runtime.results import colour_overlay
 from hswish.spec.errors import DataError, OptionError, PictureError
 from hswish.spec.files import write_aside
-from hswish.spec.palette import IGNORE_INDEX, is_background, palette
+from hswish.spec.palette import IGNORE_INDEX
 
 _THUMBNAIL = (150, 150)
 _SCENE = (250, 190)
@@ -45,7 +45,7 @@ def prediction_page(
     tiles, right = [], 0
     for item in items:
         try:
-            tile, correct = _tile(predictor, source, item, table)
+            tile, correct = prediction_tile(predictor, source, item, table)
         except PictureError:  # evaluation lists it; a page of the others is still a page
             continue
         tiles.append(tile)
@@ -60,14 +60,23 @@ def prediction_page(
         subtitle,
         tiles,
         page_width=1600 if segmentation else 1040,
-        legend=_legend(predictor.classes) if segmentation else (),
+        legend=class_legend(predictor.classes) if segmentation else (),
     )
     with write_aside(path) as aside:
         page.save(aside, format="PNG")
 
 
-def _tile(predictor: Predictor, source: DataSource, item: Item, table: NDArray[np.int64]) -> tuple[Tile, bool]:
-    """The tile of one item, and whether its label is right (masks: never)."""
+def prediction_tile(
+    predictor: Predictor, source: DataSource, item: Item, table: NDArray[np.int64]
+) -> tuple[Tile, bool]:
+    """The tile of one item, and whether its label is right (masks: never).
+
+    Args:
+        table: the model's index of each of the data's classes, from `match_classes`.
+
+    Raises:
+        PictureError: the picture or its mask cannot be read.
+    """
     picture, target = source.read(item)
     result: Result = predictor(picture)
     if isinstance(result, SegmentationResult):
@@ -95,12 +104,3 @@ def _scene_tile(result: SegmentationResult, truth: NDArray[np.uint8]) -> Tile:
     labelled = truth != IGNORE_INDEX
     right = float((result.mask == truth)[labelled].mean()) if labelled.any() else float("nan")
     return Tile(pictures=panels, lines=[(f"{right:.0%} of pixels right" if labelled.any() else "no labels", QUIET)])
-
-
-def _legend(classes: tuple[str, ...]) -> list[tuple[str, tuple[int, int, int]]]:
-    colours = palette(classes).tolist()
-    return [
-        (name, (colours[index][0], colours[index][1], colours[index][2]))
-        for index, name in enumerate(classes)
-        if not is_background([name])[0]  # it is not tinted
-    ]

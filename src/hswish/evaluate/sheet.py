@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from hswish.spec.palette import is_background, palette
+
 INK, QUIET, GREEN, RED = (34, 38, 43), (118, 124, 132), (22, 128, 78), (196, 38, 46)
 MARGIN = 24
 _GAP = 16
@@ -36,6 +38,16 @@ def fit(picture: Image.Image, width: int, height: int, smooth: bool = True) -> I
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     method = Image.Resampling.LANCZOS if smooth and scale < 1.5 else Image.Resampling.NEAREST
     return picture.resize(size, method)
+
+
+def class_legend(classes: tuple[str, ...]) -> list[tuple[str, tuple[int, int, int]]]:
+    """Name and colour of each class that masks are drawn with; a background is not drawn."""
+    colours = palette(classes).tolist()
+    return [
+        (name, (colours[index][0], colours[index][1], colours[index][2]))
+        for index, name in enumerate(classes)
+        if not is_background([name])[0]
+    ]
 
 
 def contact_sheet(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,24 +15,27 @@ import torch
 from hswish.data import (
     BUILT_IN,
     DataSource,
-    PictureDataset,
-    TrainTransform,
     class_frequencies,
     class_weights,
     open_data,
+    train_dataset,
 )
-from hswish.evaluate import curves_picture, prediction_page
 from hswish.hub import locate
 from hswish.models import DescribedModule, create_model, load
-from hswish.models.engine import TorchEngine
 from hswish.spec.architecture import make_options, task_of
 from hswish.spec.artifact import read_description
 from hswish.spec.errors import DataError, OptionError
+from hswish.train.devices import Devices, LostProcess
+from hswish.train.dry_run import Rehearsal, rehearse
+from hswish.train.largest_batch import largest_batch
+from hswish.train.learner import Learner
 from hswish.train.loop import Trainer
-from hswish.train.recipe import Recipe, load_recipe
+from hswish.train.recipe import Recipe
+from hswish.train.recipe_files import load_recipe
 from hswish.train.reporter import Reporter
 from hswish.train.run_folder import RunConfig, RunFolder
 from hswish.train.sizes import choose_preprocess
+from hswish.train.teacher import Teacher
 from hswish.train.transfer import transfer
 
 _RECIPE_OF = {
@@ -40,6 +45,10 @@ _RECIPE_OF = {
     "segmentation": "segment",
 }
 """Recipe where the user names none: by built-in data set, else by task."""
+
+
+AUTO = "auto"
+"""As `batch_size` of `train(changes=...)`: the largest that fits, measured before the first step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +79,7 @@ def train(
     """Train `model` on `data` (or fine-tune `weights`) and keep the run in the folder `out`.
 
     Args:
-        data: folder, `.zip` or built-in name.
+        data: folder, `.zip`, folder or address of shards, or built-in name.
         model: architecture, one of `hswish.list_models()`.
         recipe: a `Recipe`, the name of one, or None for the one that fits the data.
         changes: recipe fields to override, e.g. `{"epochs": 10, "augment.mirror": 0.0}`.
@@ -81,72 +90,137 @@ def train(
     Raises:
         HswishError: bad data, an unknown name, a contradiction; the message says what to do.
     """
-    reporter = reporter or Reporter()
+    with _prepared(data, model, out, recipe, changes, weights, workers, reporter, options) as (config, trainer):
+        run = trainer.run_folder
+        if trainer.devices.leads:
+            RunFolder.create(run.path)
+            run.write_splits(trainer.source.split_record())
+            if config.recipe.distill.teacher is not None:
+                run.keep_teacher(config.recipe.distill.teacher)
+            trainer.begin()
+            run.write_config(config)
+        return _run(trainer)
+
+
+def dry_run(
+    data: str | Path,
+    model: str,
+    *,
+    out: str | Path,
+    recipe: str | Recipe | None = None,
+    changes: dict[str, Any] | None = None,
+    weights: str | Path | None = None,
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+    **options: Any,
+) -> Rehearsal:
+    """Check the data, draw augmented samples, measure a few steps, and stop: arguments as of `train`.
+
+    Nothing is written but a picture of the samples, `dry-run.png` in the folder `out`.
+
+    Raises:
+        HswishError: what `train` would raise at its start.
+    """
+    with _prepared(data, model, out, recipe, changes, weights, workers, reporter, options) as (_, trainer):
+        return rehearse(trainer)
+
+
+@contextmanager
+def _prepared(
+    data: str | Path,
+    model: str,
+    out: str | Path,
+    recipe: str | Recipe | None,
+    changes: dict[str, Any] | None,
+    weights: str | Path | None,
+    workers: int | None,
+    reporter: Reporter | None,
+    options: dict[str, Any],
+) -> Iterator[tuple[RunConfig, Trainer]]:
+    """Everything that a run needs, before anything of it is written; arguments as of `train`."""
     if weights is not None:
         options = {**_options_of(weights, model), **options}
     make_options(model, **options)  # a mistyped name shows before any data is read
-    RunFolder.check_free(out)
     name, plan = _choose_recipe(recipe, data, model)
-    plan = plan.with_changes(changes or {})
-    source = open_data(data, task=task_of(model), seed=plan.seed)
-    if not source.hints.mirror and "augment.mirror" not in (changes or {}):
-        plan = plan.with_changes({"augment.mirror": 0.0})
-    config = RunConfig(
-        data=_absolute(data),
-        model=model,
-        options=options,
-        classes=source.classes,
-        recipe_name=name,
-        recipe=plan,
-        weights=_absolute(weights) if weights else None,
-        workers=workers,
-        versions={"hswish": version("hswish"), "torch": torch.__version__, "python": platform.python_version()},
-    )
-    network = _build_model(config, source)
-    network.describe(preprocess=choose_preprocess(source, plan, network.preprocess))
-    if config.weights is not None:
-        reporter.note(_start_from(config.weights, network, plan))
-    config = replace(config, preprocess=network.preprocess)
-    trainer = _build_trainer(config, network, source, RunFolder(Path(out)), reporter)
-    run = RunFolder.create(out)
-    run.write_config(config)
-    run.write_splits(source.split_record())
-    return _run(trainer)
+    changes = dict(changes or {})
+    auto = changes.get("batch_size") == AUTO and bool(changes.pop("batch_size"))
+    plan = plan.with_changes(changes)
+    if plan.finetune.freeze_epochs and weights is None:
+        raise OptionError("finetune.freeze_epochs is for trained weights; give some by --weights, or set it to 0")
+    with Devices(plan.precision) as devices:
+        reporter = reporter if reporter is not None and devices.leads else Reporter()
+        run = RunFolder(Path(devices.leaders(str(out))))
+        if devices.leads:
+            RunFolder.check_free(run.path)
+        source = open_data(data, task=task_of(model), seed=plan.seed)
+        if not source.hints.mirror and "augment.mirror" not in changes:
+            plan = plan.with_changes({"augment.mirror": 0.0})
+        if plan.distill.teacher is not None:
+            plan = plan.with_changes({"distill.teacher": _absolute(plan.distill.teacher)})
+        config = RunConfig(
+            data=_absolute(data),
+            model=model,
+            options={**plan.model_options, **options},
+            classes=source.classes,
+            recipe_name=name,
+            recipe=plan,
+            weights=_absolute(weights) if weights else None,
+            workers=workers,
+            versions={"hswish": version("hswish"), "torch": torch.__version__, "python": platform.python_version()},
+        )
+        network = _build_model(config, source)
+        network.describe(preprocess=choose_preprocess(source, plan, network.preprocess))
+        if config.weights is not None:
+            reporter.note(_start_from(config.weights, network, plan))
+        config = replace(config, preprocess=network.preprocess)
+        if auto:
+            config = _with_largest_batch(config, network, source, devices, reporter)
+        trainer = _build_trainer(config, network, source, run, devices, reporter)
+        yield config, trainer
 
 
-def resume(run: str | Path, *, workers: int | None = None, reporter: Reporter | None = None) -> RunResult:
+def resume(
+    run: str | Path, *, workers: int | None = None, on_nan: str | None = None, reporter: Reporter | None = None
+) -> RunResult:
     """Go on with the run in folder `run`, exactly as if it had not been interrupted.
 
     Args:
         workers: loading processes, if not as many as before; they do not change the result.
+        on_nan: another value of the recipe's field from here on, for a run that it stopped.
 
     Raises:
         HswishError: no run there, a damaged checkpoint, or data that changed.
     """
-    reporter = reporter or Reporter()
     folder = RunFolder.open(run)
     config = folder.read_config()
     if workers is not None:
         config = replace(config, workers=workers)
-    source = open_data(config.data, task=task_of(config.model), seed=config.recipe.seed)
-    source = source.with_splits(folder.read_splits())
-    if source.classes != config.classes:
-        raise DataError(f"{config.data}: its classes are not those of the run {run} any more; start a new run")
-    state = folder.read_checkpoint()
-    network = _build_model(config, source)
-    assert config.preprocess is not None
-    network.describe(preprocess=config.preprocess)
-    if config.weights is not None and state is None:
-        reporter.note(_start_from(config.weights, network, config.recipe))
-    trainer = _build_trainer(config, network, source, folder, reporter)
-    if state is not None:
+    if on_nan is not None:
+        config = replace(config, recipe=config.recipe.with_changes({"on_nan": on_nan}))
+    with Devices(config.recipe.precision) as devices:
+        reporter = reporter if reporter is not None and devices.leads else Reporter()
+        if devices.leads:
+            folder.clear_leftovers()
+            if on_nan is not None:
+                folder.write_config(config)
+        source = open_data(config.data, task=task_of(config.model), seed=config.recipe.seed)
+        source = source.with_splits(folder.read_splits())
+        if source.classes != config.classes:
+            raise DataError(f"{config.data}: its classes are not those of the run {run} any more; start a new run")
+        state = folder.read_checkpoint()
+        if state is None:
+            raise DataError(f"{folder.last}: missing; start a new run")
+        network = _build_model(config, source)
+        assert config.preprocess is not None
+        network.describe(preprocess=config.preprocess)
+        trainer = _build_trainer(config, network, source, folder, devices, reporter)
         try:
             trainer.restore(state)
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise DataError(f"{folder.last}: does not fit {folder.config}; start a new run") from error
-    if trainer.epoch >= config.recipe.epochs:
-        reporter.note(f"{run}: already finished after {trainer.epoch} epochs")
-    return _run(trainer)
+        if trainer.at.finished:
+            reporter.note(f"{run}: already finished after {trainer.at.epoch} epochs")
+        return _run(trainer)
 
 
 def _options_of(weights: str | Path, model: str) -> dict[str, Any]:
@@ -209,7 +283,12 @@ def _start_from(weights: str, model: DescribedModule, recipe: Recipe) -> str:
 
 
 def _build_trainer(
-    config: RunConfig, model: DescribedModule, source: DataSource, run: RunFolder, reporter: Reporter
+    config: RunConfig,
+    model: DescribedModule,
+    source: DataSource,
+    run: RunFolder,
+    devices: Devices,
+    reporter: Reporter,
 ) -> Trainer:
     recipe = config.recipe
     for split, purpose in (("train", "learn from"), ("val", "validate on")):
@@ -218,16 +297,43 @@ def _build_trainer(
     for name, reason in source.skipped:
         reporter.note(f"skipped {name}: {reason}")
     reporter.note(_describe_data(source))
+    weights = _class_weights(source, recipe)
+    teacher = None
+    if recipe.distill.teacher is not None:
+        file = run.teacher if run.config.exists() else Path(recipe.distill.teacher)  # a resumed run has its own copy
+        teacher = Teacher.open(file, model)
+    learner = Learner(model, recipe, devices, class_weights=weights, teacher=teacher)
+    dataset = train_dataset(source, recipe.augment, model.preprocess, recipe.seed)
+    return Trainer(learner, source, dataset, recipe, run, reporter, workers=config.workers)
+
+
+def _class_weights(source: DataSource, recipe: Recipe) -> torch.Tensor | None:
+    """Weight of each class in the loss, (K,); None: equal.
+
+    Reads every mask, also of val: contradictions show now, not in hours.
+    """
     weights = None
     if source.task == "segmentation" or recipe.class_weights != "none":
-        frequencies = class_frequencies(source, "train")  # reads every mask: contradictions show now, not in hours
+        frequencies = class_frequencies(source, "train")
         if recipe.class_weights != "none":
             weights = torch.from_numpy(class_weights(frequencies, recipe.class_weights))
     if source.task == "segmentation":
         class_frequencies(source, "val")
-    transform = TrainTransform(recipe.augment, model.preprocess, source.task)
-    dataset = PictureDataset(source, "train", transform, recipe.seed)
-    return Trainer(model, source, dataset, recipe, run, reporter, class_weights=weights, workers=config.workers)
+    return weights
+
+
+def _with_largest_batch(
+    config: RunConfig, model: DescribedModule, source: DataSource, devices: Devices, reporter: Reporter
+) -> RunConfig:
+    """`config` with the largest batch that fits; it is part of the run from here on, so that resuming is exact."""
+    state = torch.get_rng_state()
+    size = devices.world_size * largest_batch(model, config.recipe, devices, len(source.splits.get("train", ())))
+    size = devices.leaders(size)
+    torch.set_rng_state(state)
+    reporter.note(
+        f"batch size {size}: the largest that fits; the recipe's learning rate is for {config.recipe.batch_size}"
+    )
+    return replace(config, recipe=config.recipe.with_changes({"batch_size": size}))
 
 
 def _provenance(config: RunConfig, source: DataSource) -> dict[str, Any]:
@@ -238,6 +344,7 @@ def _provenance(config: RunConfig, source: DataSource) -> dict[str, Any]:
         "epochs": config.recipe.epochs,
         "seed": config.recipe.seed,
         "weights": Path(config.weights).name if config.weights else None,
+        "teacher": Path(teacher).name if (teacher := config.recipe.distill.teacher) else None,
         "versions": config.versions,
     }
 
@@ -250,21 +357,16 @@ def _describe_data(source: DataSource) -> str:
 
 def _run(trainer: Trainer) -> RunResult:
     run = trainer.run_folder
+    trainer.reporter.start_run(run.path)
+    draws = trainer.devices.leads
     try:
         trainer.run()
+    except LostProcess:
+        draws = False  # no time: torchrun ends this process, too
+        raise
     finally:
-        _draw(trainer)
+        if draws:
+            trainer.pictures.at_end()
+        trainer.reporter.end_run()
     best = load(run.best)
-    return RunResult(run=run.path, best=run.best, metrics=best.description.metrics["val"], epochs=trainer.epoch)
-
-
-def _draw(trainer: Trainer) -> None:
-    """Curves and predictions, also of a run that was interrupted; never the reason for a failure."""
-    run = trainer.run_folder
-    try:
-        rows = run.rows()
-        if rows and run.best.exists():
-            curves_picture(rows, run.curves)
-            prediction_page(TorchEngine(load(run.best)), trainer.source, "val", run.predictions)
-    except (Exception, KeyboardInterrupt) as error:
-        trainer.reporter.note(f"no pictures of this run: {error or type(error).__name__}")
+    return RunResult(run=run.path, best=run.best, metrics=best.description.metrics["val"], epochs=trainer.at.epoch)

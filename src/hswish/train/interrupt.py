@@ -14,7 +14,10 @@ class Interrupted(HswishError):  # noqa: N818 - a stop that was asked for, not a
 
 
 class StopRequest:
-    """Context in which a first Ctrl-C or SIGTERM only sets `asked`; a second one stops at once."""
+    """Context in which Ctrl-C or SIGTERM only sets `asked`; a second Ctrl-C stops at once.
+
+    A second SIGTERM does not: a batch system and torchrun may both send one.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -33,6 +36,6 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True

@@ -7,191 +7,252 @@ resumed makes exactly the steps that an uninterrupted one would have made.
 
 from __future__ import annotations
 
-import math
+import itertools
 import time
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor
 
-from hswish.data import BadFile, DataSource, PictureDataset, TrainLoader, raise_fatal, too_many_bad
+from hswish.data import BadFile, Batch, DataSource, PictureDataset, TrainLoader, raise_fatal, too_many_bad
 from hswish.data.workers import available_cores, worker_deaths
 from hswish.evaluate import Evaluation, evaluate
-from hswish.models import DescribedModule, save
+from hswish.models import DescribedModule, load, save
 from hswish.models.engine import TorchEngine, channels_last
 from hswish.spec.errors import HswishError, OptionError
+from hswish.train.devices import lost_processes
 from hswish.train.interrupt import Interrupted, StopRequest
-from hswish.train.loss import CrossEntropy
-from hswish.train.optim import averaged, build_optimizer, learning_rate
+from hswish.train.kept_batch import keep_batch
+from hswish.train.learner import Learner, NotFinite
+from hswish.train.pictures import RunPictures
+from hswish.train.recalibrate import recalibrate
 from hswish.train.recipe import Recipe
 from hswish.train.reporter import Reporter
 from hswish.train.run_folder import RunFolder
+from hswish.train.schedule import learning_rate
+from hswish.train.standing import Standing
 
 _CHECKPOINT_SECONDS = 300.0
 _SMALL_PIXELS = 200 * 200
+_MOST_PASSED_OVER = 10
+_MOST_CLASSES = 255
+"""Up to so many classes, which is what a mask can have, each has a figure in every line of metrics.jsonl."""
 
 
 class Trainer:
-    """Trains `model` on the train split of `source`, keeping its run in `run`."""
+    """Has `learner` learn the train split of `source`, and keeps the run in `run`."""
 
     def __init__(
         self,
-        model: DescribedModule,
+        learner: Learner,
         source: DataSource,
         dataset: PictureDataset,
         recipe: Recipe,
         run: RunFolder,
         reporter: Reporter,
         *,
-        class_weights: Tensor | None = None,
         workers: int | None = None,
     ) -> None:
-        self.source, self.recipe, self.run_folder, self.reporter = source, recipe, run, reporter
+        self.learner, self.devices = learner, learner.devices
+        self.source, self.dataset, self.recipe, self.run_folder, self.reporter = source, dataset, recipe, run, reporter
         self.workers = workers
-        self.fabric = Fabric(accelerator="auto", devices=1, precision=recipe.precision)
-        self.model = channels_last(model).to(self.fabric.device)
-        self.average = averaged(self.model, recipe.ema_decay) if recipe.ema_decay else None
-        self.optimizer = build_optimizer(self.model, recipe)
-        self.network, self.fabric_optimizer = self.fabric.setup(self.model, self.optimizer)
-        self.loss = CrossEntropy(recipe.label_smoothing, class_weights).to(self.fabric.device)
-        self.loader = TrainLoader(dataset, batch_size=recipe.batch_size, seed=recipe.seed, workers=workers)
-        self.steps = len(self.loader)
-        # Where the run stands; all of it goes into the checkpoint.
-        self.epoch = 0
-        self.step = 0  # within the epoch
-        self.loss_sum = 0.0
-        self.pictures = 0
-        self.best = -math.inf
-        self.bad: dict[str, str] = {}
+        self.pictures = RunPictures(run, source, reporter)
+        self.loader = self._loader(self.devices.rank, self.devices.world_size)
+        self.steps = -(-len(self.loader) // recipe.accumulate)
+        self.at = Standing()
         self._said = {name for name, _ in source.skipped}
         self._saved_at = time.monotonic()
 
     # ---------------------------------------------------------------- the loop
 
     def run(self) -> None:
-        """Train from where the run stands to the recipe's last epoch.
+        """Train from where the run stands to its end.
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM; the run is saved and can be resumed exactly.
-            HswishError: the loss is no longer finite; the data contradict themselves.
+            HswishError: loss or gradients are no longer finite; the data contradict themselves.
             SaveError: the disk is full; the last checkpoint is intact.
         """
+        at, resume_by = self.at, self.run_folder.resume_command
         threads = torch.get_num_threads()
-        if self.fabric.device.type == "cpu":
-            _share_cores(self.model.preprocess.height * self.model.preprocess.width)
+        if self.devices.device.type == "cpu":
+            size = self.learner.model.preprocess
+            _share_cores(size.height * size.width)
         try:
-            with StopRequest() as stop, worker_deaths(f"go on with: {self.run_folder.resume_command} --workers 0"):
-                while self.epoch < self.recipe.epochs:
+            with (
+                StopRequest() as stop,
+                worker_deaths(f"go on with: {resume_by} --workers 0"),
+                lost_processes(self.devices, f"go on with: {resume_by} in all processes"),
+            ):
+                while at.epoch < self.recipe.epochs and not self._has_stalled():
                     began = time.monotonic()
                     self._train_epoch(stop)
                     seconds = time.monotonic() - began
-                    evaluation = self._validate(stop)
+                    evaluation = self._validate(self.learner.kept, stop)
                     self._finish_epoch(evaluation, seconds)
+                if not at.finished:
+                    self._finish_run(stop)
         except KeyboardInterrupt:  # a second Ctrl-C: the last checkpoint stands
-            raise Interrupted(f"stopped at once; go on with: {self.run_folder.resume_command}") from None
+            raise Interrupted(f"stopped at once; go on with: {resume_by}") from None
         finally:
             torch.set_num_threads(threads)
 
     def _train_epoch(self, stop: StopRequest) -> None:
-        self.network.train()
-        self.reporter.start_epoch(self.epoch + 1, self.recipe.epochs, self.steps, self.step)
-        for batch in self.loader.epoch(self.epoch, start_batch=self.step):
-            self._note_bad(batch.bad)
-            if len(batch):
-                self._train_step(batch.pictures, batch.targets)
-            self.step += 1
-            if stop.asked:
+        at = self.at
+        self.learner.begin_epoch(at.epoch)
+        self.reporter.start_epoch(at.epoch + 1, self.recipe.epochs, self.steps, at.step)
+        for batches in self._windows(at.epoch, at.step):
+            self._train_step(batches)
+            at.step += 1
+            if self.devices.any(stop.asked):
                 self._stop()
             if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
                 self._checkpoint()
 
-    def _train_step(self, pictures: Tensor, targets: Tensor) -> None:
-        recipe, step = self.recipe, self.epoch * self.steps + self.step
-        lr = learning_rate(step, self.steps, recipe)
-        for group in self.fabric_optimizer.param_groups:
-            group["lr"] = lr
-        torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout
-        pictures = pictures.to(self.fabric.device, memory_format=torch.channels_last)
-        loss = self.loss(self._forward(pictures), targets.to(self.fabric.device))
-        value = loss.item()
-        if not math.isfinite(value):
-            raise HswishError(
-                f"the loss became {value} at epoch {self.epoch + 1}, step {self.step + 1}: "
-                f"start again with a lower --lr (it was {recipe.lr:g}); {self.run_folder.path} keeps the best so far"
-            )
-        self.fabric_optimizer.zero_grad()
-        self.fabric.backward(loss)
-        if recipe.clip_norm:
-            self.fabric.clip_gradients(
-                self.network, self.fabric_optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False
-            )
-        self.fabric_optimizer.step()
-        if self.average is not None:
-            self.average.update_parameters(self.model)
-        self.loss_sum += value * len(pictures)
-        self.pictures += len(pictures)
-        self.reporter.step(len(pictures), value, lr)
+    def _windows(self, epoch: int, start: int) -> Iterator[list[Batch]]:
+        """The batches of each step of an epoch, from step `start` on; what bad files left of them."""
+        count = self.recipe.accumulate
+        batches = self.loader.epoch(epoch, start_batch=start * count)
+        while window := list(itertools.islice(batches, count)):
+            for batch in window:
+                self._note_bad(batch.bad)
+            yield [batch for batch in window if len(batch)]
 
-    def _forward(self, pictures: Tensor) -> Tensor:
+    def _train_step(self, batches: list[Batch]) -> None:
+        at, step = self.at, self.at.epoch * self.steps + self.at.step
+        if self.devices.any(not batches):  # bad files left a process nothing to do
+            return
+        lr = learning_rate(step, self.steps, self.recipe)
         try:
-            return self.network(pictures)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise OptionError(
-                f"one picture of {pictures.shape[2]}x{pictures.shape[3]} pixels in a batch leaves batch norm nothing "
-                "to average; use --batch-size 2 or more, a larger --size, or more pictures"
-            ) from error
+            loss, pictures = self.learner.step(batches, step, lr)
+        except NotFinite as error:
+            self._pass_over(batches, error)
+            return
+        at.loss_sum += loss * pictures
+        at.pictures += pictures
+        self.reporter.step(pictures, loss, lr)
+
+    def _pass_over(self, batches: list[Batch], error: NotFinite) -> None:
+        """Stop at a step that could not be made, or go on without it if the recipe says so.
+
+        Raises:
+            HswishError: the recipe says stop, or it was one too many in this epoch.
+        """
+        at, run = self.at, self.run_folder
+        at.passed_over += 1
+        place = f"epoch {at.epoch + 1}, step {at.step + 1}"
+        names = [self.dataset.items[index].picture for batch in batches for index in batch.indices.tolist()]
+        if self.devices.leads:
+            keep_batch(run.nan_batch, batches, names, f"{place}: {error}")
+        if self.recipe.on_nan == "skip" and at.passed_over <= _MOST_PASSED_OVER:
+            self.reporter.note(f"{place}: {error}; the step is left out, its batch kept as {run.nan_batch}")
+            return
+        tried = f" {at.passed_over} times in this epoch" if at.passed_over > 1 else ""
+        raise HswishError(
+            f"{error} at {place}{tried}: start again with a lower --lr (it was {self.recipe.lr:g}), or leave such "
+            f"steps out: {run.resume_command} --on-nan skip; the batch is kept as {run.nan_batch}"
+        )
 
     # ---------------------------------------------------------------- measuring and keeping
 
-    @property
-    def kept(self) -> DescribedModule:
-        """The network that is measured and saved: the averaged one where there is an average."""
-        return self.model if self.average is None else cast(DescribedModule, self.average.module)
-
-    def _validate(self, stop: StopRequest) -> Evaluation:
+    def _validate(self, network: DescribedModule, stop: StopRequest) -> Evaluation:
         def progress(done: int, total: int) -> None:
-            if stop.asked:
+            if stop.asked and self.devices.world_size == 1:  # several processes have to stop together
                 self._stop()
             self.reporter.validated(done, total)
 
-        engine = TorchEngine(self.kept, self.fabric.device)
-        return evaluate(
-            engine, self.source, "val", batch_size=self.recipe.batch_size, workers=self.workers, progress=progress
+        engine = TorchEngine(network, self.devices.device)
+        evaluation = evaluate(
+            engine,
+            self.source,
+            "val",
+            batch_size=self.recipe.batch_size,
+            workers=self.workers,
+            progress=progress,
+            share=(self.devices.rank, self.devices.world_size),
+            gather=self.devices.gather,
         )
+        if self.devices.any(stop.asked):
+            self._stop()
+        return evaluation
 
     def _finish_epoch(self, evaluation: Evaluation, seconds: float) -> None:
+        at, kept = self.at, self.learner.kept
         for file, reason in evaluation.skipped:
             self._skip(file, reason)
         name, value = evaluation.headline
         row: dict[str, Any] = {
-            "epoch": self.epoch + 1,
-            "loss": self.loss_sum / max(self.pictures, 1),
-            "lr": learning_rate((self.epoch + 1) * self.steps - 1, self.steps, self.recipe),
+            "epoch": at.epoch + 1,
+            "loss": at.loss_sum / max(at.pictures, 1),
+            "lr": learning_rate((at.epoch + 1) * self.steps - 1, self.steps, self.recipe),
             "seconds": round(seconds, 3),
-            "pictures_per_second": round(self.pictures / max(seconds, 1e-9), 1),
+            "pictures_per_second": round(at.pictures / max(seconds, 1e-9), 1),
             **evaluation.summary(),
         }
-        if value > self.best:
-            self.best = value
-            self.kept.describe(metrics={"val": {**evaluation.summary(), "epoch": self.epoch + 1}})
-            save(self.kept, self.run_folder.best)
-        row[f"best_{name}"] = self.best
-        self.epoch, self.step, self.loss_sum, self.pictures = self.epoch + 1, 0, 0.0, 0
-        self.run_folder.keep_rows(self.epoch - 1)
-        self.run_folder.append_row(row)
+        if len(evaluation.classes) <= _MOST_CLASSES:
+            row["per_class"] = evaluation.per_class()
+        if at.passed_over:
+            row["passed_over"] = at.passed_over
+        if value > at.best:
+            at.best, at.best_epoch = value, at.epoch + 1
+            self._keep(kept, {**evaluation.summary(), "epoch": at.best_epoch})
+        row[f"best_{name}"] = at.best
+        at.begin_epoch()
+        if self.devices.leads:
+            self.run_folder.keep_rows(at.epoch - 1)
+            self.run_folder.append_row(row)
         self._checkpoint()
         self.reporter.end_epoch(row)
+        if self.devices.leads:
+            self.pictures.after_epoch(kept, at.epoch)
+
+    def _has_stalled(self) -> bool:
+        """Whether the recipe's patience with epochs that are no better is at its end."""
+        patience, since = self.recipe.patience, self.at.epoch - self.at.best_epoch
+        if not patience or since < patience:
+            return False
+        self.reporter.note(f"stopped early: no better for {since} epochs than epoch {self.at.best_epoch}")
+        return True
+
+    def _finish_run(self, stop: StopRequest) -> None:
+        """Measure the best network's batch norms anew, and keep them where they score higher."""
+        if self.recipe.bn_batches and self.run_folder.best.exists():
+            best = channels_last(load(self.run_folder.best)).to(self.devices.device)
+            loader = self._loader(0, 1)  # the same batches in every process
+            batches = itertools.islice(loader.epoch(self.recipe.epochs), self.recipe.bn_batches)
+            recalibrate(best, (batch.pictures for batch in batches if len(batch)), self.devices.device)
+            evaluation = self._validate(best, stop)
+            name, value = evaluation.headline
+            self.reporter.note(f"batch norms measured anew: {name} {value:.4f} (was {self.at.best:.4f})")
+            if value > self.at.best:
+                self.at.best = value
+                summary = {**evaluation.summary(), "epoch": self.at.best_epoch, "bn_batches": self.recipe.bn_batches}
+                self._keep(best, summary)
+        self.at.finished = True
+        self._checkpoint()
+
+    def _keep(self, network: DescribedModule, figures: dict[str, Any]) -> None:
+        """Write `network` as the best one, with its validation figures."""
+        network.describe(metrics={"val": figures})
+        if self.devices.leads:
+            save(network, self.run_folder.best)
+        self.devices.wait()  # the others read it at the end
+
+    def _loader(self, rank: int, world_size: int) -> TrainLoader:
+        recipe = self.recipe
+        share, rest = divmod(recipe.batch_size, world_size)
+        if rest:
+            raise OptionError(f"batch_size is {recipe.batch_size}, no multiple of the {world_size} processes")
+        return TrainLoader(
+            self.dataset, batch_size=share, seed=recipe.seed, workers=self.workers, rank=rank, world_size=world_size
+        )
 
     def _note_bad(self, files: Sequence[BadFile]) -> None:
         raise_fatal(files)
         for file in files:
-            self.bad[file.name] = file.reason
+            self.at.bad[file.name] = file.reason
             self._skip(file.name, file.reason)
-        too_many_bad(self.bad, len(self.source.splits["train"]))
+        too_many_bad(self.at.bad, len(self.source.splits["train"]))
 
     def _skip(self, name: str, reason: str) -> None:
         """Say once that a file is left out."""
@@ -204,39 +265,26 @@ class Trainer:
     def _stop(self) -> None:
         self._checkpoint()
         raise Interrupted(
-            f"interrupted at epoch {self.epoch + 1}, step {self.step} of {self.steps}; "
+            f"interrupted at epoch {self.at.epoch + 1}, step {self.at.step} of {self.steps}; "
             f"go on with: {self.run_folder.resume_command}"
         )
 
     def _checkpoint(self) -> None:
-        self.run_folder.write_checkpoint(
-            {
-                "epoch": self.epoch,
-                "step": self.step,
-                "loss_sum": self.loss_sum,
-                "pictures": self.pictures,
-                "best": self.best,
-                "bad": self.bad,
-                "model": self.model.state_dict(),
-                "average": self.average.state_dict() if self.average is not None else None,
-                "optimizer": self.optimizer.state_dict(),
-                "precision": self.fabric.strategy.precision.state_dict(),  # the loss scale of fp16
-            }
-        )
+        if self.devices.leads:
+            self.run_folder.write_checkpoint({"at": self.at.to_dict(), **self.learner.state()})
         self._saved_at = time.monotonic()
+
+    def begin(self) -> None:
+        """Write the first checkpoint: from then on neither the start file nor a fresh draw is needed."""
+        self._checkpoint()
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up the run where `write_checkpoint` left it."""
-        self.model.load_state_dict(state["model"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.fabric.strategy.precision.load_state_dict(state["precision"])
-        self.epoch, self.step = state["epoch"], state["step"]
-        self.loss_sum, self.pictures = state["loss_sum"], state["pictures"]
-        self.best, self.bad = state["best"], dict(state["bad"])
-        self._said |= self.bad.keys()
-        self.run_folder.keep_rows(self.epoch)
+        self.at = Standing(**state["at"])
+        self.learner.restore(state)
+        self._said |= self.at.bad.keys()
+        if self.devices.leads:
+            self.run_folder.keep_rows(self.at.epoch)
 
 
 def _share_cores(input_pixels: int) -> None:

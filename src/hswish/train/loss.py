@@ -1,36 +1,132 @@
-"""Cross-entropy for labels and for masks."""
+"""What a step minimises: the labels', the region's, the auxiliary mask's and the teacher's part in one number.
+
+A step may have several batches (`accumulate`) and several processes. So each part is a sum,
+divided by what the whole step counts: gradients then add up to those of one big batch, also
+where batches differ in size or in labelled pixels.
+"""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from hswish.spec.errors import OptionError
 from hswish.spec.palette import IGNORE_INDEX
+from hswish.train.pixel_losses import cross_entropy, divergence, focal, hardest_pixels
+from hswish.train.recipe import Recipe
+from hswish.train.recipe_groups import Loss
+from hswish.train.region_losses import dice, lovasz_softmax
 
 
-class CrossEntropy(nn.Module):
-    """Mean over pictures, or over labelled pixels; 0 where nothing is labelled.
+class Totals(NamedTuple):
+    """What a whole step counts; each a tensor of one number."""
 
-    logits (N, K) with targets (N,), or (N, K, H, W) with masks (N, H, W), where 255 is ignored.
+    weight: Tensor
+    """class weights of the pictures, or of the labelled pixels"""
+    labelled: Tensor
+    """pictures, or labelled pixels"""
+    pictures: Tensor
+
+
+class Criterion(nn.Module):
+    """The loss of a recipe.
+
+    Args:
+        class_weights: (K,), or None for equal ones.
+        teacher_weight, temperature: see `Distillation`.
+
+    Raises:
+        OptionError: a loss of masks for a classifier.
     """
 
-    def __init__(self, label_smoothing: float = 0.0, class_weights: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        loss: Loss | None = None,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
+        teacher_weight: float = 0.0,
+        temperature: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.label_smoothing = label_smoothing
+        self.loss = loss or Loss()
+        self.label_smoothing, self.teacher_weight, self.temperature = label_smoothing, teacher_weight, temperature
+        self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights)
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        targets = targets.long()
-        ignored = IGNORE_INDEX if logits.ndim == 4 else -100  # a classifier may well have a class 255
-        if not bool((targets != ignored).any()):  # the mean of nothing would be NaN
-            return logits.sum() * 0.0
-        weight = self.class_weights
-        assert weight is None or isinstance(weight, torch.Tensor)
-        return F.cross_entropy(
-            logits.float(),
-            targets,
-            weight=weight,
-            ignore_index=ignored,
-            label_smoothing=self.label_smoothing,
+    @classmethod
+    def of(cls, recipe: Recipe, task: str, class_weights: Tensor | None) -> Criterion:
+        """The loss that `recipe` asks for.
+
+        Raises:
+            OptionError: a loss of masks for a classifier.
+        """
+        loss = recipe.loss
+        if task == "classification":
+            for name, unused in (("pixel", loss.pixel != "ohem"), ("region", loss.region == "none")):
+                if not unused:
+                    raise OptionError(f"loss.{name}={getattr(loss, name)} is for masks; leave it out")
+            if loss.auxiliary:
+                raise OptionError("loss.auxiliary is for masks; leave it out")
+        return cls(
+            loss,
+            label_smoothing=recipe.label_smoothing,
+            class_weights=class_weights,
+            teacher_weight=recipe.distill.weight if recipe.distill.teacher else 0.0,
+            temperature=recipe.distill.temperature,
         )
+
+    def totals(self, targets: Tensor) -> Totals:
+        """What one batch of labels (N,), soft targets (N, K) or masks (N, H, W) counts."""
+        pictures = torch.tensor(float(len(targets)), device=targets.device)
+        weight = self.class_weights
+        if targets.is_floating_point():
+            return Totals(pictures if weight is None else (targets * weight).sum(), pictures, pictures)
+        labels = targets[targets != IGNORE_INDEX] if targets.ndim == 3 else targets
+        labelled = torch.tensor(float(labels.numel()), device=targets.device)
+        return Totals(labelled if weight is None else weight[labels.long()].sum(), labelled, pictures)
+
+    def forward(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        totals: Totals | None = None,
+        *,
+        auxiliary: Tensor | None = None,
+        teacher: Tensor | None = None,
+    ) -> Tensor:
+        """The batch's share of the step's loss.
+
+        Args:
+            logits: (N, K), or (N, K, H, W).
+            targets: (N,), (N, K), or (N, H, W).
+            totals: of the whole step; of this batch alone if None.
+            auxiliary, teacher: other logits of the same shape.
+        """
+        totals = totals or self.totals(targets)
+        logits = logits.float()
+        loss = self._labels(logits, targets, totals)
+        if self.loss.region != "none":
+            region = dice if self.loss.region == "dice" else lovasz_softmax
+            value = region(logits.softmax(1), targets)
+            loss = loss + self.loss.region_weight * value * len(targets) / totals.pictures
+        if teacher is not None:
+            counted = (targets != IGNORE_INDEX if targets.ndim == 3 else torch.ones_like(logits[:, 0])).float()
+            taught = divergence(logits, teacher.float(), self.temperature, counted) / totals.labelled.clamp(min=1)
+            loss = (1 - self.teacher_weight) * loss + self.teacher_weight * taught
+        if auxiliary is not None:
+            loss = loss + self.loss.auxiliary * self._labels(auxiliary.float(), targets, totals)
+        return loss
+
+    def _labels(self, logits: Tensor, targets: Tensor, totals: Totals) -> Tensor:
+        loss, weight, smoothing = self.loss, self.class_weights, self.label_smoothing
+        if loss.pixel == "ohem":
+            hard = hardest_pixels(logits, targets, weight, smoothing, loss.ohem_threshold, loss.ohem_keep)
+            return hard / totals.pictures
+        if loss.pixel == "focal":
+            total = focal(logits, targets, weight, smoothing, loss.focal_gamma)
+        else:
+            total = cross_entropy(logits, targets, weight, smoothing)
+        return total / totals.weight.clamp(min=1e-12)  # 0 where nothing is labelled

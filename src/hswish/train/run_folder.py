@@ -5,7 +5,8 @@ splits.json        which picture is in which split
 metrics.jsonl      one line an epoch
 last.ckpt          everything needed to go on exactly
 best.safetensors   the best model so far, ready for use
-curves.png, predictions.png
+teacher.safetensors, nan-batch.safetensors   where there was a teacher, or a step that could not be made
+curves.png, classes.png, predictions.png
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import io
 import json
 import shlex
+import shutil
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -80,6 +82,14 @@ class RunFolder:
         return self.path / "last.ckpt"
 
     @property
+    def teacher(self) -> Path:
+        return self.path / "teacher.safetensors"
+
+    @property
+    def nan_batch(self) -> Path:
+        return self.path / "nan-batch.safetensors"
+
+    @property
     def log(self) -> Path:
         return self.path / "metrics.jsonl"
 
@@ -94,6 +104,10 @@ class RunFolder:
     @property
     def curves(self) -> Path:
         return self.path / "curves.png"
+
+    @property
+    def classes(self) -> Path:
+        return self.path / "classes.png"
 
     @property
     def predictions(self) -> Path:
@@ -133,7 +147,18 @@ class RunFolder:
             raise DataError(f"{path}: not a run folder (no config.json in it); name the folder given as --out")
         return run
 
+    def clear_leftovers(self) -> None:
+        """Remove the half-written files of a process that was killed; whoever resumes is alone here."""
+        for leftover in self.path.glob(".*.part"):
+            leftover.unlink(missing_ok=True)
+
+    def keep_teacher(self, path: str | Path) -> None:
+        """Copy the teacher's model file, so that the run depends on nothing outside but its data."""
+        with write_aside(self.teacher) as aside:
+            shutil.copyfile(path, aside)
+
     def write_config(self, config: RunConfig) -> None:
+        """Written last of all when a run begins: a folder with it can be resumed."""
         write_json(self.config, asdict(config))
 
     def read_config(self) -> RunConfig:
@@ -209,6 +234,6 @@ class RunFolder:
             raise ModelFileError(
                 f"{self.last}: damaged, or not a checkpoint of hswish; {self.best.name} is unaffected"
             ) from error
-        if not isinstance(state, dict) or "epoch" not in state:
+        if not isinstance(state, dict) or "at" not in state:
             raise ModelFileError(f"{self.last}: not a checkpoint of hswish")
         return state

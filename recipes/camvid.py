@@ -1,0 +1,45 @@
+"""CamVid from scratch at 360x480, 11 classes.
+
+Command:   hswish train CAMVID --model lraspp_mobilenet_v3_small --recipe camvid
+           (Large: --model lraspp_mobilenet_v3_large --batch-size 8 --set accumulate=2)
+Hardware:  a GPU of 8 GB, or patience: 2 CPU cores do 15 pictures a second with Small, 6 with Large
+Time:      on 2 CPU cores 9 h Small, 22 h Large, by these rates; not run in full here: no GPU
+Aim:       test mIoU 57 to 64 Small, 63 to 71 Large. Published from scratch at this size: ENet 51 to 53, ESPNet 55.6,
+           CGNet 65.6, DABNet 66.7, LETNet 70.5. What was measured of it stands in docs/log.md
+Source:    the protocol of those (DABNet, CGNet, LETNet): 800 to 1000 epochs of train + val (468 pictures), weighted
+           cross-entropy, zoom 0.5 to 2, poly 0.9. Changed: AdamW with averaged weights; a Lovasz loss, which is
+           the score's own gradient; an auxiliary mask; rare things pasted in; batch norms measured anew.
+Splits:    CamVid's val is drive 0016E5, which train contains too, while most of test is a drive seen in neither.
+           To choose settings, leave whole drives out: put all pictures of 0001TP, of 0006R0 or of 0016E5 into val.
+           For the final model put train + val into train, as the published ones do, and a copy of a few into val.
+"""
+
+from hswish.data.augment import Augment
+from hswish.train.recipe import Recipe
+from hswish.train.recipe_groups import Loss
+
+RECIPE = Recipe(
+    epochs=1000,
+    batch_size=16,
+    height=360,
+    width=480,
+    lr=3e-3,
+    weight_decay=0.02,
+    schedule="poly",
+    warmup_epochs=10.0,
+    label_smoothing=0.0,
+    class_weights="inverse_log",
+    loss=Loss(region="lovasz", region_weight=0.5, auxiliary=0.4),
+    ema_decay=0.998,
+    bn_batches=30,
+    augment=Augment(
+        scale=(0.5, 2.0),
+        ratio=(0.9, 1.1),
+        mirror=0.5,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.4,
+        hue=0.05,
+        paste=0.3,
+    ),
+)

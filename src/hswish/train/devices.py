@@ -1,0 +1,125 @@
+"""Where a run computes: one process, or one of several that torchrun started, by Lightning Fabric.
+
+    torchrun --nproc-per-node 4 -m hswish train ...
+
+Every process has the whole network and a share of each batch. Fabric moves tensors, adds up
+gradients and scales half precision; what is here says who this process is, and agrees with the others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import TorchElasticEnvironment
+from lightning_fabric.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from hswish.spec.errors import HswishError
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+_LOST = ("closed by peer", "Connection reset", "Broken pipe", "NCCL", "Timed out", "Socket")
+
+
+class LostProcess(HswishError):  # noqa: N818 - it says what happened
+    """Another process of the run is gone; torchrun is about to end this one, too."""
+
+
+class Devices:
+    """The processes of a run; a context, so that they part in order.
+
+    Attributes:
+        fabric: Lightning's own handle.
+        rank, world_size: which of how many processes this is.
+    """
+
+    def __init__(self, precision: Precision = "32-true") -> None:
+        several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and TorchElasticEnvironment.detect()
+        if several:
+            local = int(os.environ["LOCAL_WORLD_SIZE"])
+            strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment())
+            nodes = int(os.environ["WORLD_SIZE"]) // local
+            self.fabric = Fabric(devices=local, num_nodes=nodes, strategy=strategy, precision=precision)
+            self.fabric.launch()
+        else:
+            self.fabric = Fabric(accelerator="auto", devices=1, precision=precision)
+        self.rank, self.world_size = self.fabric.global_rank, self.fabric.world_size
+
+    def __enter__(self) -> Devices:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.world_size > 1 and kind is None:  # after an error the others may not be there to part from
+            dist.destroy_process_group()
+
+    @property
+    def device(self) -> torch.device:
+        return self.fabric.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes files and speaks."""
+        return self.rank == 0
+
+    # ---------------------------------------------------------------- agreeing
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of `values` over the processes."""
+        if self.world_size > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is set in any process."""
+        return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0) if self.world_size > 1 else flag
+
+    def leaders(self, value: Any) -> Any:
+        """The leading process's `value`."""
+        return self.fabric.broadcast(value) if self.world_size > 1 else value
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's `value`, by rank."""
+        values = [value] * self.world_size
+        if self.world_size > 1:
+            dist.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    # ---------------------------------------------------------------- computing
+
+    def set_up(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Both as Fabric runs them: on the device, in the precision, with the others."""
+        network, optimizer = self.fabric.setup(network, optimizer)
+        return network, optimizer
+
+    def adding_up(self, network: nn.Module, more_to_come: bool) -> AbstractContextManager[Any]:
+        """Context of a backward pass; gradients travel between processes after a step's last one only."""
+        return self.fabric.no_backward_sync(network, enabled=more_to_come and self.world_size > 1)  # type: ignore[arg-type]
+
+
+@contextmanager
+def lost_processes(devices: Devices, remedy: str) -> Iterator[None]:
+    """Turn the errors that the death of another process causes here into one clear line.
+
+    Raises:
+        LostProcess: the message ends in `remedy`.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if devices.world_size == 1 or not any(word in str(error) for word in _LOST):
+            raise
+        raise LostProcess(f"another process of this run has died; {remedy}") from error

@@ -1,0 +1,107 @@
+"""The largest batch that fits into memory, measured on a throw-away copy of the network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hswish.data import Batch
+from hswish.models import DescribedModule
+from hswish.spec.errors import OptionError
+from hswish.train.devices import Devices
+from hswish.train.learner import Learner
+from hswish.train.recipe import Recipe
+
+_SHARE = 0.8
+"""Part of the free memory that a step may take; the rest is for loaders, validation and bad luck."""
+_MOST = 4096
+_TRIALS = (2, 6)
+
+
+def largest_batch(model: DescribedModule, recipe: Recipe, devices: Devices, most: int) -> int:
+    """Pictures that the steps of `recipe` can take at once, up to `most`.
+
+    Memory grows with the batch along a line, which two small steps give; on a GPU the size it
+    promises is then tried. Below 8 any number, above it a multiple of 8, which suits the hardware.
+
+    Raises:
+        OptionError: not even two pictures fit, which is what batch norm needs.
+    """
+    learner = Learner(copy.deepcopy(model), recipe, devices)
+    learner.begin_epoch(recipe.finetune.freeze_epochs)  # nothing frozen: the larger half of the run
+    budget = _SHARE * _free_bytes(devices.device)
+    few, more = _TRIALS
+    _cost(learner, few)  # the first step also allocates the optimizer's state
+    low, high = _cost(learner, few), _cost(learner, more)
+    each = max(1.0, (high - low) / (more - few))
+    size = _usual(min(most, _MOST, int(few + (budget - low) / each)))
+    while size >= 2 and devices.device.type == "cuda":
+        try:
+            _cost(learner, size)
+            break
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            size = _usual(int(size * 0.8))
+    if size < 2:
+        raise OptionError("--batch-size auto: not even two pictures fit into memory; use a smaller --size")
+    return size
+
+
+def _usual(size: int) -> int:
+    return size if size < 8 else size // 8 * 8
+
+
+def _cost(learner: Learner, size: int) -> int:
+    """Bytes that a step over `size` made-up pictures takes."""
+    preprocess = learner.model.preprocess
+    height, width = preprocess.height, preprocess.width
+    masks = learner.model.description.task == "segmentation"
+    batch = Batch(
+        pictures=torch.zeros(size, preprocess.channel_count, height, width),
+        targets=torch.zeros((size, height, width) if masks else size, dtype=torch.uint8 if masks else torch.int64),
+        indices=torch.arange(size),
+        bad=(),
+    )
+    batch.pictures.normal_()
+    with _peak(learner.devices.device) as bytes_:
+        learner.step([batch], 0, lr=0.0)
+    return bytes_[0]
+
+
+@contextmanager
+def _peak(device: torch.device) -> Iterator[list[int]]:
+    """Bytes taken at most inside the context: all on a GPU; on a CPU, what is kept for the backward pass."""
+    result = [0]
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        yield result
+        result[0] = torch.cuda.max_memory_allocated(device)
+        return
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage: Any = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield result
+    result[0] = sum(kept.values())
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Memory that may still be taken; on a CPU also by the limit of the container."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
+    free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")] or [4 << 30]
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.exists() and used.exists() and (most := limit.read_text().strip()).isdigit():
+        free.append(int(most) - int(used.read_text()))
+    return min(free)

@@ -1,0 +1,217 @@
+"""The network with everything that changes it, and one step of it.
+
+batches -> (mixed) -> network -> loss -> gradients -> clipped -> optimizer -> average
+
+A step is a pure function of the state and of its number, which seeds dropout and mixing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hswish.data import Batch
+from hswish.data.mixing import mix
+from hswish.models import DescribedModule
+from hswish.models.engine import channels_last
+from hswish.models.segmenter import Segmenter
+from hswish.spec.errors import OptionError
+from hswish.train.auxiliary import WithAuxiliary
+from hswish.train.average import averaged
+from hswish.train.devices import Devices
+from hswish.train.drop_path import add_drop_path
+from hswish.train.global_norm import with_global_norms
+from hswish.train.loss import Criterion, Totals
+from hswish.train.optim import build_optimizer, set_learning_rate
+from hswish.train.recipe import Recipe
+from hswish.train.teacher import Teacher
+
+
+class NotFinite(ArithmeticError):  # noqa: N818 - what happened, in a word
+    """A step was not made: its loss, or a gradient, is infinite or not a number."""
+
+    def __init__(self, what: str, value: float) -> None:
+        super().__init__(f"the {what} became {value}")
+
+
+class Step(NamedTuple):
+    """What a step was, over all processes."""
+
+    loss: float
+    pictures: int
+
+
+class Learner:
+    """Trains `model` step by step.
+
+    Args:
+        class_weights: (K,), or None for equal ones.
+        teacher: whose answers the recipe's distillation wants.
+
+    Raises:
+        OptionError: the recipe does not suit the network.
+    """
+
+    def __init__(
+        self,
+        model: DescribedModule,
+        recipe: Recipe,
+        devices: Devices,
+        *,
+        class_weights: Tensor | None = None,
+        teacher: Teacher | None = None,
+    ) -> None:
+        self.recipe, self.devices = recipe, devices
+        task = model.description.task
+        self.criterion = Criterion.of(recipe, task, class_weights).to(devices.device)
+        self._mixes = bool(recipe.mixup or recipe.cutmix)
+        if self._mixes and task != "classification":
+            raise OptionError("mixup and cutmix are for classification; leave them out")
+        self.model = channels_last(model).to(devices.device)
+        self.average = averaged(self.model, recipe.ema_decay) if recipe.ema_decay else None
+        if recipe.drop_path:
+            add_drop_path(self.model, recipe.drop_path)
+        self.body: nn.Module = self.model
+        if recipe.loss.auxiliary:
+            self.body = WithAuxiliary(cast(Segmenter, self.model)).to(devices.device)
+        if devices.world_size > 1:
+            with_global_norms(self.body, devices.device)
+        self.teacher = teacher.to(devices.device) if teacher is not None else None
+        self.optimizer = build_optimizer(self.body, recipe)
+        body = torch.compile(self.body) if recipe.compiled else self.body
+        self.network, self.fabric_optimizer = devices.set_up(cast(nn.Module, body), self.optimizer)
+        self._frozen: list[nn.Parameter] = []
+
+    @property
+    def kept(self) -> DescribedModule:
+        """The network that is measured and saved: the averaged one where there is an average."""
+        return self.model if self.average is None else cast(DescribedModule, self.average.module)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set what depends on the epoch (from 0): training mode, and which weights stand still."""
+        backbone = cast(nn.Module, self.model.backbone)
+        frozen = epoch < self.recipe.finetune.freeze_epochs
+        self.network.train()
+        backbone.train(not frozen)
+        self._frozen = list(backbone.parameters()) if frozen else []
+        if self.devices.world_size == 1:  # DDP wants the gradients that it was told of
+            backbone.requires_grad_(not frozen)
+
+    # ---------------------------------------------------------------- one step
+
+    def step(self, batches: Sequence[Batch], number: int, lr: float) -> Step:
+        """Make step `number` of the run with the gradients of all `batches`.
+
+        Raises:
+            NotFinite: loss or gradient; weights and optimizer are as they were (statistics, too, to be skipped).
+            OptionError: a batch too small for batch norm.
+        """
+        set_learning_rate(self.fabric_optimizer, lr)
+        torch.manual_seed((self.recipe.seed * 1_000_003 + number) * self.devices.world_size + self.devices.rank)
+        skips = self.recipe.on_nan == "skip"
+        statistics = [buffer.clone() for buffer in self.body.buffers()] if skips else []
+        try:
+            step = self._gradients([self._prepared(batch, number, place) for place, batch in enumerate(batches)])
+            self._clip()
+        except NotFinite:
+            for buffer, before in zip(self.body.buffers(), statistics, strict=skips):
+                buffer.copy_(before)
+            raise
+        self.fabric_optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return step
+
+    def _prepared(self, batch: Batch, number: int, place: int) -> tuple[Tensor, Tensor]:
+        """Pictures and targets on the device, mixed where the recipe says so."""
+        device, recipe = self.devices.device, self.recipe
+        pictures = batch.pictures.to(device, memory_format=torch.channels_last)
+        targets = batch.targets.to(device)
+        if not self._mixes:
+            return pictures, targets
+        chance = np.random.default_rng((recipe.seed, number, place, self.devices.rank))
+        classes = len(self.model.classes)
+        return mix(
+            pictures, targets, classes, chance,
+            mixup=recipe.mixup, cutmix=recipe.cutmix, probability=recipe.mix_probability,
+        )  # fmt: skip
+
+    def _gradients(self, batches: list[tuple[Tensor, Tensor]]) -> Step:
+        """Leave in `.grad` the gradient of the loss over all batches and processes."""
+        devices = self.devices
+        counts = torch.stack([torch.stack(self.criterion.totals(targets)) for _, targets in batches])
+        totals = Totals(*devices.total(counts.sum(0)))
+        self.fabric_optimizer.zero_grad()
+        total = 0.0
+        for place, (pictures, targets) in enumerate(batches):
+            with devices.adding_up(self.network, more_to_come=place < len(batches) - 1):
+                loss = self._loss(pictures, targets, totals)
+                value = devices.total(loss.detach()).item()
+                if not math.isfinite(value):
+                    raise NotFinite("loss", value)
+                # DDP takes the mean over processes of what is a sum here.
+                devices.fabric.backward(loss * devices.world_size)
+            total += value
+        for weight in self._frozen:
+            weight.grad = None
+        return Step(total, round(totals.pictures.item()))
+
+    def _loss(self, pictures: Tensor, targets: Tensor, totals: Totals) -> Tensor:
+        taught = None
+        if self.teacher is not None:
+            with self.devices.fabric.autocast():
+                taught = self.teacher(pictures)
+        answer = self._forward(pictures)
+        logits, auxiliary = answer if isinstance(answer, tuple) else (answer, None)
+        return self.criterion(logits, targets, totals, auxiliary=auxiliary, teacher=taught)
+
+    def _forward(self, pictures: Tensor) -> Any:
+        try:
+            return self.network(pictures)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise OptionError(
+                f"one picture of {pictures.shape[2]}x{pictures.shape[3]} pixels in a batch leaves batch norm nothing "
+                "to average; use --batch-size 2 or more, a larger --size, or more pictures"
+            ) from error
+
+    def _clip(self) -> None:
+        """Scale the gradients down to the recipe's norm.
+
+        Raises:
+            NotFinite: the norm is not; except in fp16, where that only means that the loss scale must fall.
+        """
+        limit = self.recipe.clip_norm or math.inf
+        norm = self.devices.fabric.clip_gradients(
+            self.network,
+            self.fabric_optimizer,
+            max_norm=limit,
+            error_if_nonfinite=False,
+        )
+        if norm is not None and self.recipe.precision != "16-mixed" and not math.isfinite(norm.item()):
+            raise NotFinite("gradient", norm.item())
+
+    # ---------------------------------------------------------------- stopping and going on
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "body": self.body.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "optimizer": self.optimizer.state_dict(),
+            "precision": self.devices.fabric.strategy.precision.state_dict(),  # the loss scale of fp16
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a `state`."""
+        self.body.load_state_dict(state["body"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.devices.fabric.strategy.precision.load_state_dict(state["precision"])

@@ -1,0 +1,77 @@
+"""A trained network whose answers another one learns from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from hswish.models import DescribedModule, load
+from hswish.spec.errors import OptionError
+from hswish.spec.preprocess import Preprocess
+
+
+class Teacher(nn.Module):
+    """Logits for a student's batch, in the student's order of classes.
+
+    The teacher sees the very pictures of the batch, augmentation included, brought to the
+    size, mean, deviation and channel order that it was trained with.
+
+    Raises:
+        OptionError: another task, or other classes.
+    """
+
+    def __init__(self, model: DescribedModule, student: DescribedModule, name: str | Path) -> None:
+        super().__init__()
+        if model.description.task != student.description.task:
+            raise OptionError(f"{name}: the teacher is for {model.description.task}; use one of the student's task")
+        if sorted(model.classes) != sorted(student.classes):
+            other = sorted(set(student.classes) ^ set(model.classes))[:3]
+            raise OptionError(f"{name}: the teacher's classes are not the data's ({', '.join(other)} differ)")
+        ours, theirs = student.preprocess, model.preprocess
+        if (ours.channels == "L") != (theirs.channels == "L"):
+            raise OptionError(f"{name}: one of teacher and student sees grey and the other colour; use --in-channels")
+        self.model = model.eval().requires_grad_(False)
+        self.size = None if theirs.resize == "shorter" else (theirs.height, theirs.width)
+        self.scale, self.shift = (nn.Buffer(value) for value in _renormalisation(ours, theirs))
+        self.flip = ours.channels != theirs.channels
+        self.order = nn.Buffer(torch.tensor([model.classes.index(label) for label in student.classes]))
+
+    @classmethod
+    def open(cls, path: str | Path, student: DescribedModule) -> Teacher:
+        """The teacher in a model file.
+
+        Raises:
+            ModelFileError: no model there.
+            OptionError: another task, or other classes.
+        """
+        return cls(load(path), student, path)
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Stays in evaluation mode, whatever contains it."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Pictures (N, C, H, W), normalised for the student, to logits (N, K) or (N, K, H, W)."""
+        pictures = pictures * self.scale + self.shift
+        if self.flip:
+            pictures = pictures.flip(1)
+        inputs = pictures
+        if self.size is not None and self.size != tuple(pictures.shape[-2:]):
+            inputs = F.interpolate(pictures, self.size, mode="bilinear", antialias=True)
+        logits = self.model(inputs.contiguous(memory_format=torch.channels_last))[:, self.order]
+        if logits.ndim == 4 and logits.shape[-2:] != pictures.shape[-2:]:
+            logits = F.interpolate(logits, pictures.shape[-2:], mode="bilinear")
+        return logits
+
+
+def _renormalisation(ours: Preprocess, theirs: Preprocess) -> tuple[Tensor, Tensor]:
+    """Factor and summand, (C, 1, 1), in the student's channel order: (x std + mean - mean') / std'."""
+    order = slice(None, None, -1) if ours.channels != theirs.channels else slice(None)
+    mean, std = torch.tensor(ours.mean), torch.tensor(ours.std)
+    their_mean, their_std = torch.tensor(theirs.mean[order]), torch.tensor(theirs.std[order])
+    scale, shift = std / their_std, (mean - their_mean) / their_std
+    return scale.view(-1, 1, 1), shift.view(-1, 1, 1)

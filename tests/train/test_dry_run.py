@@ -1,0 +1,67 @@
+"""The dry run: it finds what is wrong, measures, draws, and leaves nothing but a picture."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from hswish.spec.errors import DataError, HswishError, OptionError
+from hswish.train import Recipe, dry_run, train
+
+FAST = Recipe(epochs=3, batch_size=4, warmup_epochs=0.5, ema_decay=0.5, lr=5e-3)
+
+
+def test_figures_of_a_classifier_and_nothing_left_but_a_picture(colours, tmp_path):
+    found = dry_run(colours, "mobilenet_v3_small", out=tmp_path / "run", recipe=FAST, workers=0, width_mult=0.35)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["dry-run.png"]
+    with Image.open(found.picture) as image:
+        assert image.width > 500
+    assert found.pictures == found.looked_at == {"train": 30, "val": 6}
+    assert found.classes == {"blue": 10, "green": 10, "red": 10}
+    assert (found.steps, found.epochs, found.measured_steps) == (8, 3, 8)
+    assert found.train_seconds == pytest.approx(30 / found.pictures_per_second)
+    assert found.run_seconds == pytest.approx(3 * (found.train_seconds + found.val_seconds))
+    assert 5e7 < found.memory_bytes < 2e10
+    assert len(found.losses) == 11
+    json.dumps(found.to_dict())
+    # and the run itself may then use the folder
+    result = train(colours, "mobilenet_v3_small", out=tmp_path / "run", recipe=FAST, workers=0, width_mult=0.35)
+    assert result.epochs == 3
+
+
+def test_the_estimate_is_of_the_order_of_the_run(squares, tmp_path):
+    arguments = {"recipe": FAST, "workers": 0, "width_mult": 0.35}
+    found = dry_run(squares, "lraspp_mobilenet_v3_small", out=tmp_path / "a", **arguments)
+    result = train(squares, "lraspp_mobilenet_v3_small", out=tmp_path / "b", **arguments)
+    rows = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
+    fastest = min(row["seconds"] for row in rows)
+    assert found.train_seconds < 30 * fastest
+    assert found.train_seconds > fastest / 30
+
+
+def test_absent_classes_and_bad_files_are_told(squares, tmp_path):
+    (squares / "classes.txt").write_text("ground\nsquare\ncircle\n")
+    for number in range(10, 30):  # enough good ones
+        for kind in ("images", "masks"):
+            (squares / kind / f"train/{number}.png").write_bytes((squares / kind / "train/0.png").read_bytes())
+    (squares / "images/train/3.png").write_bytes(b"broken")
+    found = dry_run(squares, "lraspp_mobilenet_v3_small", out=tmp_path / "run", recipe=FAST, workers=0, width_mult=0.35)
+    assert found.absent == {"train": ["circle"], "val": ["circle"]}
+    assert list(found.bad) == [str(squares / "images/train/3.png")]
+
+
+def test_a_rate_that_is_far_too_high_is_told(colours, tmp_path):
+    recipe = FAST.with_changes({"lr": 1e30, "warmup_epochs": 0.0, "clip_norm": 0.0, "optimizer": "sgd"})
+    with pytest.raises(HswishError, match=r"at step \d+: use a lower --lr"):
+        dry_run(colours, "mobilenet_v3_small", out=tmp_path / "run", recipe=recipe, workers=0, width_mult=0.35)
+
+
+def test_contradictions_end_it(squares, tmp_path):
+    Image.new("L", (64, 48), 7).save(squares / "masks/train/0.png")
+    with pytest.raises(DataError, match=r"0\.png: value 7, but classes\.txt names 2 classes"):
+        dry_run(squares, "lraspp_mobilenet_v3_small", out=tmp_path / "run", recipe=FAST, workers=0, width_mult=0.35)
+    with pytest.raises(OptionError, match="unknown model"):
+        dry_run(squares, "mobilenet_v4", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
