@@ -21,7 +21,7 @@ from hswish.data.source import DataSource
 from hswish.evaluate.class_names import match_classes
 from hswish.evaluate.evaluation import Evaluation
 from hswish.metrics import ClassificationMetrics, SegmentationMetrics
-from hswish.runtime import Engine, check_logits, mask_at_size
+from hswish.runtime import Engine, check_answer, interface_of, mask_at_size, nearest_mask
 from hswish.spec.errors import DataError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ def _batches(
         if str(error.name).startswith("hswish"):
             raise
         raise MissingPackageError(str(error.name), "train", "evaluation") from error
-    preprocess = engine.description.preprocess
-    yield from eval_loader(source, split, preprocess, batch_size=batch_size, workers=workers, limit=limit)
+    reader = interface_of(engine).reader(engine.description)
+    yield from eval_loader(source, split, reader, batch_size=batch_size, workers=workers, limit=limit)
 
 
 def _add(
@@ -103,15 +103,16 @@ def _add(
 ) -> None:
     """Run the network on a batch, once for each input size, and add what it answers."""
     for indices in _equal_shapes(batch.pictures):
-        inputs = np.stack([batch.pictures[index] for index in indices])  # (N, C, h, w)
-        logits = check_logits(engine.run(inputs), engine.description, len(indices))
+        inputs = np.stack([batch.pictures[index] for index in indices])  # (N, ...)
+        answers = check_answer(engine.run(inputs), interface_of(engine), engine.description, len(indices))
         targets = [batch.targets[index] for index in indices]
         if isinstance(metrics, ClassificationMetrics):
-            metrics.update(logits, table[np.array(targets)])
+            metrics.update(answers, table[np.array(targets)])
             continue
-        for row, target in zip(logits, targets, strict=True):
+        for row, target in zip(answers, targets, strict=True):
             truth = table.astype(np.uint8)[np.asarray(target)]  # (H, W), 255 stays 255
-            metrics.update(mask_at_size(row, (truth.shape[0], truth.shape[1])), truth)
+            size = (truth.shape[0], truth.shape[1])
+            metrics.update(nearest_mask(row, size) if row.ndim == 2 else mask_at_size(row, size), truth)
 
 
 def _equal_shapes(pictures: list[NDArray[np.float32]]) -> list[list[int]]:

@@ -34,6 +34,10 @@ class ModelFileError(HswishError):
     """A file that is no hswish model, or a damaged or newer one."""
 
 
+class ParityError(HswishError):
+    """An exported file that does not answer as the network it was made of."""
+
+
 class OptionError(HswishError):
     """An unknown name or a value out of range."""
 
