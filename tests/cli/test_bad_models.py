@@ -108,7 +108,7 @@ def test_a_checkpoint_under_its_own_suffix(made: Path, tmp_path: Path, hswish_cl
     hswish_cli("info", path).error(path, "pickled PyTorch checkpoint")
     for command in ("eval", "predict"):
         hswish_cli(command, path, made / "pictures").error(
-            path, "no engine here opens .pth files; a .safetensors model is expected", CONVERT
+            path, "no engine here opens .pth files; a .safetensors model or an exported one", CONVERT
         )
     assert not (tmp_path / "pwned").exists()
 

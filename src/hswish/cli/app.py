@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from hswish.cli.bench import bench_command
 from hswish.cli.convert import convert_command
 from hswish.cli.eval import eval_command
+from hswish.cli.export import export_command
 from hswish.cli.info import info_command
 from hswish.cli.models import models_command
 from hswish.cli.predict import predict_command
@@ -54,6 +56,8 @@ app.command("train")(train_command)
 app.command("eval")(eval_command)
 app.command("predict")(predict_command)
 app.command("shard")(shard_command)
+app.command("export")(export_command)
+app.command("bench")(bench_command)
 app.command("info")(info_command)
 app.command("models")(models_command)
 app.command("convert")(convert_command)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 def predict_command(
     model: Annotated[str, typer.Argument(help=MODEL_HELP, show_default=False)],
     sources: Annotated[
-        list[str], typer.Argument(help="Pictures, folders, globs, .zip files, or - for standard input.")
+        list[str],
+        typer.Argument(help="Pictures, folders, globs, .zip files, videos, camera, https://, or - for standard input."),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for overlays and masks; predictions/ for segmentation.")
@@ -29,6 +31,10 @@ def predict_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 8,
     engine: Annotated[str | None, typer.Option(help="What runs the model; the best one here by default.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, max=256, help="Processor threads.")] = None,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Look at the mirror image, too; twice the time.")] = False,
+    windows: Annotated[
+        bool, typer.Option("--windows", help="Slide the input over the picture, which keeps its shape (segmentation).")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture, each on a line.")] = False,
 ) -> None:
     """Label pictures, or segment them.
@@ -49,18 +55,21 @@ def predict_command(
 
       hswish predict best.safetensors street.jpg --out drawn/
 
+      hswish predict best.onnx clip.mp4 --batch-size 1 --json
+
       cat photo.jpg | hswish predict best.safetensors -
     """
-    from hswish.runtime import OutputNames, Predictor, expand_sources
+    from hswish.runtime import OutputNames, Predictor
 
-    predictor = Predictor(locate_model(model), engine, threads)
+    predictor = Predictor(locate_model(model), engine, threads, mirror=mirror, windows=windows)
     if out is None and predictor.task == "segmentation":
         out = Path("predictions")
-    found = list(expand_sources(sources))  # a wrong path shows before anything is done
+    found = _found(sources)
+    total = len(found) if isinstance(found, list) else None  # of a video, nobody knows before the end
     bad: list[PictureError] = []
 
     def skip(error: PictureError) -> None:
-        if len(found) == 1:
+        if total == 1:
             raise error
         bad.append(error)
         print_warning(f"skipped {error}")
@@ -75,13 +84,23 @@ def predict_command(
             else:
                 _print(result, top)
             done += 1
-            update(done + len(bad), len(found))
+            update(done + len(bad), total)
     if len(bad) > 0.1 * (done + len(bad)):
         raise DataError(
             f"{len(bad)} of {done + len(bad)} files could not be read (listed above); remove or replace them"
         )
     if out is not None and not json_:
         print_note(f"wrote {out}/")
+
+
+def _found(sources: list[str]) -> Iterable[Any]:
+    """All pictures at once, so that a wrong path shows before anything is done; frames as they come."""
+    from hswish.runtime import expand_sources
+    from hswish.runtime.video import is_video
+
+    if any(is_video(source) for source in sources):
+        return sources
+    return list(expand_sources(sources))
 
 
 def _write(result: Result, out: Path, names: OutputNames) -> dict[str, str]:

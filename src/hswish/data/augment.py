@@ -13,6 +13,7 @@ import math
 import os
 import random
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Protocol, get_args
 
@@ -95,11 +96,11 @@ class Transform(Protocol):
 class EvalTransform:
     """Preprocesses as prediction does; a mask keeps its own size, at which it is scored."""
 
-    def __init__(self, preprocess: Preprocess) -> None:
+    def __init__(self, preprocess: Callable[[Image.Image], NDArray[Any]]) -> None:
         self.preprocess = preprocess
 
-    def __call__(self, picture: Image.Image, target: Target, seed: int = 0) -> tuple[NDArray[np.float32], Target]:
-        """RGB picture to (C, h, w) float32; the target as it is."""
+    def __call__(self, picture: Image.Image, target: Target, seed: int = 0) -> tuple[NDArray[Any], Target]:
+        """RGB picture to the network's input, (C, h, w) float32 by `Preprocess`; the target as it is."""
         return self.preprocess(picture), target
 
 

@@ -6,12 +6,14 @@ run that resumes at (epoch, batch) sees the very batches it would have seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -23,7 +25,6 @@ from hswish.data.problems import BadFile
 from hswish.data.source import DataSource
 from hswish.data.workers import KeySampler, data_loader
 from hswish.spec.errors import OptionError
-from hswish.spec.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Batch:
 class EvalBatch:
     """Items for evaluation; lists, since pictures may differ in size."""
 
-    pictures: list[NDArray[np.float32]]
-    """(C, h, w) each, preprocessed"""
+    pictures: list[NDArray[Any]]
+    """(C, h, w) float32 each, preprocessed"""
     targets: list[int | NDArray[np.uint8]]
     """class index, or mask (H, W) at its own size"""
     sizes: list[tuple[int, int]]
@@ -153,7 +154,7 @@ def _collate_train(loaded: list[Sample | BadFile]) -> Batch:
 def eval_loader(
     source: DataSource,
     split: str,
-    preprocess: Preprocess,
+    preprocess: Callable[[Image.Image], NDArray[Any]],
     *,
     batch_size: int,
     workers: int | None = None,
@@ -163,6 +164,7 @@ def eval_loader(
     """Batches of a split in its order, preprocessed as prediction does; may be iterated again.
 
     Args:
+        preprocess: a `Preprocess`, or another way from an RGB picture to an engine's input.
         limit: take this many items only, evenly spaced so that every class is met.
         share: (rank, processes): of those, every so many-th from the rank-th on.
 

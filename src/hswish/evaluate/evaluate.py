@@ -21,7 +21,7 @@ from hswish.data.source import DataSource
 from hswish.evaluate.class_names import match_classes
 from hswish.evaluate.evaluation import Evaluation
 from hswish.metrics import ClassificationMetrics, SegmentationMetrics
-from hswish.runtime import Engine, check_logits, mask_at_size
+from hswish.runtime import Engine, check_answer, interface_of, mask_at_size, nearest_mask
 from hswish.spec.errors import DataError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ def _batches(
         if str(error.name).startswith("hswish"):
             raise
         raise MissingPackageError(str(error.name), "train", "evaluation") from error
-    preprocess = engine.description.preprocess
-    yield from eval_loader(source, split, preprocess, batch_size=batch_size, workers=workers, limit=limit, share=share)
+    reader = interface_of(engine).reader(engine.description)
+    yield from eval_loader(source, split, reader, batch_size=batch_size, workers=workers, limit=limit, share=share)
 
 
 def _joined(parts: list[tuple[Any, dict[str, str]]]) -> tuple[Any, dict[str, str]]:
@@ -135,21 +135,23 @@ def _add(
 ) -> None:
     """Run the network on a batch, once for each input size, and add what it answers."""
     for places in _equal_shapes(batch.pictures):
-        inputs = np.stack([batch.pictures[place] for place in places])  # (N, C, h, w)
-        logits = check_logits(engine.run(inputs), engine.description, len(places))
+        inputs = np.stack([batch.pictures[place] for place in places])  # (N, ...)
+        answers = check_answer(engine.run(inputs), interface_of(engine), engine.description, len(places))
         targets = [batch.targets[place] for place in places]
         truths: list[int | NDArray[np.uint8]]
         if isinstance(metrics, ClassificationMetrics):
             labels = table[np.array(targets)]
-            metrics.update(logits, labels)
+            metrics.update(answers, labels)
             truths = labels.tolist()
         else:
             truths = [table.astype(np.uint8)[np.asarray(target)] for target in targets]  # (H, W), 255 stays 255
-            for row, truth in zip(logits, truths, strict=True):
+            for row, truth in zip(answers, truths, strict=True):
                 height, width = np.shape(truth)
-                metrics.update(mask_at_size(row, (height, width)), np.asarray(truth))
+                size = (height, width)
+                mask = nearest_mask(row, size) if row.ndim == 2 else mask_at_size(row, size)
+                metrics.update(mask, np.asarray(truth))
         if watch is not None:
-            for place, row, truth in zip(places, logits, truths, strict=True):
+            for place, row, truth in zip(places, answers, truths, strict=True):
                 watch(batch.indices[place], row, truth)
 
 

@@ -6,20 +6,30 @@ floor needs to know neither torch nor any exporter, and another package can add 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from hswish.hub import locate
 from hswish.spec.artifact import CONVERT, Description
 from hswish.spec.errors import MissingPackageError, ModelFileError, unknown_name
+from hswish.spec.interface import Interface
 
 _GROUP = "hswish.engines"
 _EXTRAS = {"torch": "train"}
 """The extra that installs an engine's package, where it is not named after the engine."""
+_OWN = {
+    ".safetensors": ("torch",),
+    ".onnx": ("onnxruntime", "openvino"),
+    ".xml": ("openvino",),
+    ".tflite": ("litert",),
+    ".pte": ("executorch",),
+    ".param": ("ncnn",),
+}
+"""Our engines by the ending they open, the fastest first: none is loaded in vain."""
 
 
 class Engine(Protocol):
@@ -40,8 +50,11 @@ class Engine(Protocol):
             ModelFileError: the file is no model this engine can run.
         """
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits of a normalised batch (N, C, H, W): (N, K), or (N, K, H, W) for masks."""
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """Logits of a normalised batch (N, C, H, W): (N, K), or (N, K, H, W) for masks.
+
+        An engine with an attribute `interface` (`hswish.spec.interface`) takes and gives what that says.
+        """
 
 
 def open_engine(path: str | Path, engine: str | None = None, threads: int | None = None) -> Engine:
@@ -60,14 +73,13 @@ def open_engine(path: str | Path, engine: str | None = None, threads: int | None
     if engine is not None and engine not in found:
         raise unknown_name("engine", engine, found)
     path = locate(path)
-    if not path.exists():
-        raise ModelFileError(f"{path}: no such model file")
-    if path.is_dir():
-        raise ModelFileError(f"{path}: is a folder; name the model file in it")
+    _check_place(path)
     missing: MissingPackageError | None = None
-    for name in [engine] if engine else sorted(found):
+    for name in [engine] if engine else _candidates(path, found):
         try:
             kind: type[Engine] = found[name].load()
+            if engine is not None or path.suffix.lower() in kind.suffixes or not path.suffix:
+                return kind.open(path, threads)
         except ModuleNotFoundError as error:
             if str(error.name).startswith("hswish"):  # a slip of ours, not a package to install
                 raise
@@ -75,12 +87,63 @@ def open_engine(path: str | Path, engine: str | None = None, threads: int | None
             if engine is not None:
                 raise package from error
             missing = missing or package  # another engine may still know the ending
-            continue
-        if engine is not None or path.suffix.lower() in kind.suffixes or not path.suffix:
-            return kind.open(path, threads)
+        except MissingPackageError as error:
+            if engine is not None:
+                raise
+            missing = missing or error
     if missing is not None:
         raise missing
-    raise ModelFileError(
-        f"{path}: no engine here opens {path.suffix} files; a .safetensors model is expected, "
-        f"which another library's network becomes with: {CONVERT}"
+    raise _unknown_ending(path)
+
+
+def interface_of(engine: Engine) -> Interface:
+    """What an engine takes and gives; one that does not say takes normalised pictures and gives logits."""
+    found = getattr(engine, "interface", None)
+    return found if isinstance(found, Interface) else Interface()
+
+
+def engines_for(path: str | Path) -> list[str]:
+    """Names of the installed engines that may open a file, by its ending; the fastest first.
+
+    Raises:
+        ModelFileError: no such file, or no engine for its ending.
+    """
+    path = locate(path)
+    _check_place(path)
+    found = _candidates(path, [entry.name for entry in entry_points(group=_GROUP)])
+    if not found:
+        raise _unknown_ending(path)
+    return found
+
+
+def companions(path: str | Path) -> list[Path]:
+    """The files that make up a model: the one named, and those of its format that lie beside it."""
+    path = Path(path)
+    beside = {".xml": (".bin",), ".param": (".bin", ".json")}.get(path.suffix.lower(), ())
+    return [path, *(file for file in map(path.with_suffix, beside) if file.is_file())]
+
+
+def _unknown_ending(path: Path) -> ModelFileError:
+    exported = ", ".join(suffix for suffix in _OWN if suffix != ".safetensors")
+    return ModelFileError(
+        f"{path}: no engine here opens {path.suffix} files; a .safetensors model or an exported one ({exported}) "
+        f"is expected; another library's network becomes one with: {CONVERT}"
     )
+
+
+def _candidates(path: Path, found: Iterable[str]) -> list[str]:
+    """Names of the engines that may open `path`: ours for its ending, then those of other packages."""
+    ours = {name for names in _OWN.values() for name in names}
+    known = _OWN.get(path.suffix.lower() or ".safetensors", ())
+    return [*(name for name in known if name in found), *(name for name in sorted(found) if name not in ours)]
+
+
+def _check_place(path: Path) -> None:
+    if not path.exists():
+        raise ModelFileError(f"{path}: no such model file")
+    if path.suffix.lower() == ".mlpackage":
+        raise ModelFileError(f"{path}: a Core ML package runs on Apple's systems only; use another format here")
+    if path.is_dir():
+        raise ModelFileError(f"{path}: is a folder; name the model file in it")
+    if path.suffix.lower() == ".bin":
+        raise ModelFileError(f"{path}: holds the weights alone; name the .xml or .param file beside it")

@@ -7,11 +7,15 @@ huge picture never stand in memory at full size.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from hswish.spec.artifact import Description
 from hswish.spec.errors import ModelFileError, OptionError
+from hswish.spec.interface import Interface
 from hswish.spec.palette import IGNORE_INDEX
 
 _STRIP_PIXELS = 2**18
@@ -116,3 +120,29 @@ def check_logits(
             "or training diverged (train again with a lower learning rate)"
         )
     return np.asarray(logits, np.float32)
+
+
+def nearest_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A mask (h, w) of classes at `size` (H, W): each pixel takes the class of the nearest one."""
+    if mask.shape == size:
+        return mask
+    return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
+def check_answer(
+    answer: NDArray[Any], interface: Interface, description: Description, count: int, name: str | None = None
+) -> NDArray[Any]:
+    """Logits, or masks where the file gives those, once they are known to answer `count` pictures.
+
+    Raises:
+        ModelFileError: see `check_logits`; a mask of another shape, or with a class that is not there.
+    """
+    if interface.gives == "logits":
+        return check_logits(answer, description, count, name)
+    good = answer.ndim == 3 and len(answer) == count and answer.dtype == np.uint8
+    if not good or answer.max(initial=0) >= len(description.classes):
+        raise ModelFileError(
+            f"{name or description.model}: gives masks {tuple(answer.shape)} with classes up to "
+            f"{answer.max(initial=0)} of {len(description.classes)}; export the model again"
+        )
+    return answer

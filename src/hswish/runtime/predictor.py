@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hswish.runtime.engine import Engine, open_engine
+from hswish.runtime.engine import Engine, interface_of, open_engine
 from hswish.runtime.named import Named
-from hswish.runtime.postprocess import check_logits, mask_at_size, softmax
+from hswish.runtime.postprocess import check_answer, mask_at_size, nearest_mask, softmax
+from hswish.runtime.refined import Mirrored, Windowed
 from hswish.runtime.results import ClassificationResult, Result, SegmentationResult
 from hswish.runtime.sources import expand_sources, is_single
 from hswish.spec.artifact import Description
@@ -42,8 +43,8 @@ class _Ready:
 
     source: Named
     picture: Image.Image
-    pixels: NDArray[np.float32]
-    """(C, h, w)"""
+    pixels: NDArray[Any]
+    """what the engine takes for it: (C, h, w) float32, or (h, w, 3) uint8"""
     time_ms: float
 
 
@@ -55,17 +56,30 @@ class Predictor:
             `https://...`, or an engine that is already open.
         engine: name of the engine to open the file with; by default the first that can.
         threads: processor threads of the engine; by default as many as it likes.
+        mirror: also look at each picture's mirror image, for twice the time.
+        windows: slide the input over a larger picture instead of scaling it down (segmentation).
 
     Raises:
         ModelFileError: no such file, or no model.
         MissingPackageError: the engine's package is not installed.
     """
 
-    def __init__(self, model: str | Path | Engine, engine: str | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path | Engine,
+        engine: str | None = None,
+        threads: int | None = None,
+        *,
+        mirror: bool = False,
+        windows: bool = False,
+    ) -> None:
         self._file: str | None = None
         if isinstance(model, (str, Path)):
             self._file, model = str(model), open_engine(model, engine, threads)
+        model = Windowed(model) if windows else model
+        model = Mirrored(model) if mirror else model
         self._engine: Engine = model
+        self._interface = interface_of(model)
         self._lock = threading.Lock()  # an engine need not bear two calls at once
         self.description: Description = model.description
         """everything the model file says about itself"""
@@ -144,7 +158,7 @@ class Predictor:
         except PictureError as error:
             return error
         start = time.perf_counter()
-        pixels = self.description.preprocess(picture)
+        pixels = self._interface.inputs(self.description, picture)
         return _Ready(source, picture, pixels, _ms_since(start))
 
     def _predict(self, batch: list[_Ready]) -> list[Result]:
@@ -155,17 +169,17 @@ class Predictor:
         results: dict[int, Result] = {}
         for indices in groups.values():
             start = time.perf_counter()
-            inputs = np.stack([batch[index].pixels for index in indices])  # (N, C, h, w)
+            inputs = np.stack([batch[index].pixels for index in indices])  # (N, ...)
             with self._lock:
-                logits = self._engine.run(inputs)
-            logits = check_logits(logits, self.description, len(indices), self._file)
+                answer = self._engine.run(inputs)
+            answer = check_answer(answer, self._interface, self.description, len(indices), self._file)
             shared_ms = _ms_since(start) / len(indices)
-            for index, row in zip(indices, logits, strict=True):
+            for index, row in zip(indices, answer, strict=True):
                 results[index] = self._result(batch[index], row, shared_ms)
         return [results[index] for index in range(len(batch))]
 
-    def _result(self, ready: _Ready, logits: NDArray[np.float32], shared_ms: float) -> Result:
-        """The result of one picture from its logits, (K,) or (K, h, w)."""
+    def _result(self, ready: _Ready, answer: NDArray[Any], shared_ms: float) -> Result:
+        """The result of one picture from its logits, (K,) or (K, h, w), or its mask (h, w)."""
         start = time.perf_counter()
         about: dict[str, Any] = {
             "name": ready.source.name,
@@ -175,9 +189,10 @@ class Predictor:
         }
         before_ms = ready.time_ms + shared_ms
         if self.task == "segmentation":
-            mask = mask_at_size(logits, (ready.picture.height, ready.picture.width))
+            size = (ready.picture.height, ready.picture.width)
+            mask = nearest_mask(answer, size) if answer.ndim == 2 else mask_at_size(answer, size)
             return SegmentationResult(**about, mask=mask, time_ms=before_ms + _ms_since(start))
-        probabilities = softmax(logits[None])[0]
+        probabilities = softmax(answer[None])[0]
         return ClassificationResult(**about, probabilities=probabilities, time_ms=before_ms + _ms_since(start))
 
 

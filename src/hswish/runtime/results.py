@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from hswish.runtime.outline import outlines
 from hswish.spec.errors import OptionError
 from hswish.spec.palette import is_background, palette
 
@@ -96,6 +97,26 @@ class SegmentationResult(PictureResult):
             OptionError: `opacity` is out of range.
         """
         return colour_overlay(self.picture, self.mask, self.classes, opacity)
+
+    def polygons(self, smallest: int = 16) -> list[dict[str, Any]]:
+        """Outlines of the connected areas of each class that is no background, largest first.
+
+        Args:
+            smallest: areas of fewer pixels are left out.
+
+        Returns:
+            For each area its `label`, its `area` in pixels, and `points`, a closed outline of pixel
+            corners [[x, y], ...] without its first point repeated; holes are not cut out.
+        """
+        skipped = is_background(self.classes)
+        found = [
+            {"label": self.classes[index], "area": area, "points": points}
+            for index in np.unique(self.mask)
+            if index < len(self.classes) and not skipped[index]
+            for area, points in outlines(self.mask == index)
+            if area >= smallest
+        ]
+        return sorted(found, key=lambda entry: -entry["area"])
 
     def mask_image(self) -> Image.Image:
         """The mask as a palette picture ("P"): values are class indices, shown in their colours."""

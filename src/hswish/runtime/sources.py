@@ -1,4 +1,4 @@
-"""What may be predicted: files, folders, globs, archives, standard input, arrays, pictures.
+"""What may be predicted: files, folders, globs, archives, videos, cameras, addresses, arrays, pictures.
 
 `expand_sources` turns any mixture of them into `Named` inputs, one a picture, lazily and
 in order; nothing is decoded before `Named.read`.
@@ -17,7 +17,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from hswish.runtime.addresses import fetched, is_address
 from hswish.runtime.named import Named, ZipMember
+from hswish.runtime.video import frames, is_video
 from hswish.spec.errors import DataError, OptionError, PictureError
 from hswish.spec.pictures import PICTURE_SUFFIXES, is_picture_name, read_size
 
@@ -32,7 +34,8 @@ def expand_sources(sources: Iterable[Any]) -> Iterator[Named]:
 
     Args:
         sources: paths of pictures; folders (searched to any depth, hidden files and linked
-            folders left out); globs (`**` means any depth); `.zip` files; `-` for standard
+            folders left out); globs (`**` means any depth); `.zip` files; videos and `camera`,
+            `camera:1`, frame by frame; `https://` addresses of pictures and videos; `-` for standard
             input, which holds one encoded picture or lines of paths. From Python also encoded
             bytes, uint8 arrays (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, PIL images, `Named`.
 
@@ -64,6 +67,8 @@ def is_single(source: object) -> bool:
     if isinstance(source, (str, os.PathLike)):
         text = os.fspath(source)
         kind = _kind(text)
+        if kind != "folder" and (is_video(text) or is_address(text)):
+            return not is_video(text)
         if kind == "missing":  # one that is not there is one picture, until a wildcard says otherwise
             return text != STDIN and not _is_glob(text)
         return kind == "file" and not _is_archive(Path(text))
@@ -77,6 +82,10 @@ def _from_path(text: str) -> Iterator[Named]:
     path, kind = Path(text), _kind(text)
     if kind == "folder":
         yield from _from_folder(path)
+    elif is_video(text) and not _is_glob(text):
+        yield from frames(text)
+    elif is_address(text):
+        yield fetched(text)
     elif kind == "file":
         yield from _from_archive(path) if _is_archive(path) else [Named(text, path, Path(path.name))]
     elif _is_glob(text):

@@ -38,6 +38,10 @@ class DownloadError(HswishError):
     """A file that did not come whole: not there, not reachable, cut off, or not the bytes it should be."""
 
 
+class ParityError(HswishError):
+    """An exported file that does not answer as the network it was made of."""
+
+
 class OptionError(HswishError):
     """An unknown name or a value out of range."""
 

@@ -1,0 +1,8 @@
+"""Speed, memory and accuracy of model files on this machine, engine by engine.
+
+a process for each contender (worker) -> interleaved rounds (measure) -> rows, table, picture
+"""
+
+from hswish.bench.measure import Contender, Row, contenders, machine, measure
+
+__all__ = ["Contender", "Row", "contenders", "machine", "measure"]

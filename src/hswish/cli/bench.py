@@ -1,0 +1,110 @@
+"""`hswish bench`: speed, memory and accuracy of model files, engine by engine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hswish.cli.console import counting, print_json, print_note, stdout
+from hswish.cli.locating import locate_model
+from hswish.spec.errors import OptionError
+
+if TYPE_CHECKING:
+    from hswish.bench import Row
+
+
+def bench_command(
+    models: Annotated[
+        list[str], typer.Argument(help="Model files of any format, names, hf://...", show_default=False)
+    ],
+    engine: Annotated[list[str] | None, typer.Option(help="Only this engine; may be given several times.")] = None,
+    threads: Annotated[str, typer.Option(help="Numbers of processor threads, by commas; all: every core.")] = "1,all",
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs of each.")] = 50,
+    data: Annotated[str | None, typer.Option(help="Measure accuracy on this data set, too.")] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    limit: Annotated[int | None, typer.Option(min=1, help="Pictures of the split to measure on.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write accuracy over latency as a PNG.", show_default=False)] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Time model files side by side: each in a process of its own, a few runs of each in turn.
+
+    [bold]Examples[/bold]
+
+      hswish bench best.onnx best.tflite best.xml
+
+      hswish bench best.safetensors best.onnx --threads 1,2 --runs 200
+
+      hswish bench best.onnx best.tflite --data pictures/ --plot bench.png --json
+    """
+    from hswish.bench import contenders, machine, measure
+
+    if plot is not None and data is None:
+        raise OptionError("--plot shows accuracy over time: give --data")
+    files = [locate_model(model) for model in models]
+    found = contenders(files, engine or [], _threads(threads))
+    with counting("bench", "rounds") as update:
+        rows = measure(found, runs=runs, progress=update)
+    if data is not None:
+        paths = {path.name: path for path in files}
+        rows = _with_accuracy(rows, paths, data, split, limit)
+    if plot is not None:
+        from hswish.bench.figure import latency_accuracy
+
+        latency_accuracy(rows, plot)
+        print_note(f"wrote {plot}")
+    about = machine([row.engine for row in rows])
+    if json_:
+        print_json({"machine": about, "rows": [asdict(row) for row in rows]})
+    else:
+        _print(rows)
+        print_note(f"{about['processor']}, {about['cores']} cores; one picture at a time")
+
+
+def _threads(text: str) -> list[int]:
+    every = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = [every if part.strip() == "all" else part.strip() for part in text.split(",")]
+    if not all(str(part).isascii() and str(part).isdigit() and 1 <= int(part) <= 256 for part in found):
+        raise OptionError(f"--threads takes numbers from 1 to 256 and all, as in 1,all; not {text!r}")
+    return list(dict.fromkeys(int(part) for part in found))
+
+
+def _with_accuracy(rows: list[Row], paths: dict[str, Path], data: str, split: str, limit: int | None) -> list[Row]:
+    """The rows with top-1 or mIoU, measured once for each file and engine."""
+    from hswish.data import open_data
+    from hswish.evaluate import evaluate
+    from hswish.runtime import open_engine
+
+    scores: dict[tuple[str, str], float] = {}
+    for row in rows:
+        key = (row.file, row.engine)
+        if key not in scores:
+            runner = open_engine(paths[row.file], row.engine)
+            source = open_data(data, task=runner.description.task)
+            scores[key] = evaluate(runner, source, split, limit=limit).headline[1]
+    return [replace(row, accuracy=scores[row.file, row.engine]) for row in rows]
+
+
+def _print(rows: list[Row]) -> None:
+    from rich.table import Table
+
+    table = Table("file", "engine", box=None)
+    for column in ("threads", "cold ms", "median ms", "p95 ms", "memory MB", "size MB", "difference", "accuracy"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(
+            row.file,
+            row.engine,
+            str(row.threads),
+            f"{row.cold_ms:.0f}",
+            f"{row.median_ms:.2f}",
+            f"{row.p95_ms:.2f}",
+            f"{row.memory_bytes / 1e6:.0f}",
+            f"{row.bytes / 1e6:.2f}",
+            f"{row.difference:.1e}",
+            "-" if row.accuracy is None else f"{row.accuracy:.4f}",
+        )
+    stdout().print(table)

@@ -1,0 +1,178 @@
+"""ncnn: `.param` (the layers, as text) and `.bin` (their weights), written layer by layer.
+
+ncnn has no metadata, so the description lies beside them as `.json`. Non-linearities are fused
+into the convolutions where ncnn has the fused kernel, which is what its own optimiser does.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hswish.export import graph as g
+from hswish.export.job import Job, Writer
+from hswish.spec.artifact import METADATA_KEY
+from hswish.spec.interface import INTERFACE_KEY
+
+_MAGIC = 7767517  # of the text format, version 2015
+_FLOAT16_TAG = 0x01306B47  # before weights that are stored in half precision
+_FUSED: dict[str, tuple[int, list[float]]] = {"relu": (1, []), "sigmoid": (4, []), "hard_swish": (6, [1 / 6, 0.5])}
+_ALONE = {"relu": "ReLU", "sigmoid": "Sigmoid", "hard_swish": "HardSwish", "hard_sigmoid": "HardSigmoid"}
+_HARD = {0: 1 / 6, 1: 0.5}
+"""alpha and beta of the hard non-linearities: clip(alpha * x + beta, 0, 1)"""
+
+
+class NcnnWriter(Writer):
+    """Writes `.ncnn.param`, with `.ncnn.bin` and `.ncnn.json` beside it."""
+
+    name = "ncnn"
+    suffix = ".ncnn.param"
+    engine = "ncnn"
+    why_static = "its resize layer is fixed to one size; give --size"
+    why_no_pixels = "it has no bytes as input; its own from_pixels and substract_mean_normalize do this"
+    why_no_mask = "it has no layer that picks a class for each pixel"
+
+    def write(self, job: Job, path: Path) -> None:
+        """See `Writer.write`."""
+        net = _Net(job)
+        path.write_text(net.text(), encoding="ascii")
+        path.with_suffix(".bin").write_bytes(b"".join(net.weights))
+        documents = {METADATA_KEY: job.description.to_json(), INTERFACE_KEY: job.interface.to_json()}
+        path.with_suffix(".json").write_text(
+            json.dumps({key: json.loads(text) for key, text in documents.items()}, indent=2) + "\n", encoding="utf-8"
+        )
+
+
+class _Net:
+    """The lines and weights of a net, while they grow."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.graph = job, job.graph
+        self.lines: list[str] = []
+        self.weights: list[bytes] = []
+        self.blobs = 0
+        self.pending: dict[str, list[str]] = {}  # copies of a value that is read several times
+        _, channels, height, width = self.graph.input_shape
+        steps = list(self.graph.fused())
+        # A convolution's h-sigmoid stays apart: ncnn has no such fused kernel.
+        reads = [name for node, _, _ in steps for name in _read(node)]
+        self.uses = {name: reads.count(name) for name in {*reads, self.graph.output}}
+        self._layer("Input", [], g.INPUT, {0: width, 1: height, 2: channels})
+        for node, kind, name in steps:
+            self._lower(node, kind, name)
+
+    def text(self) -> str:
+        """The whole `.param`."""
+        return "\n".join([str(_MAGIC), f"{len(self.lines)} {self.blobs}", *self.lines]) + "\n"
+
+    def _layer(self, kind: str, inputs: list[str], output: str, values: dict[int, Any] | None = None) -> None:
+        """Append one layer; where its output is read several times, a Split after it makes the copies."""
+        taken = [self._take(name) for name in inputs]
+        uses = self.uses.get(output, 1)
+        made = g.OUTPUT if output == self.graph.output else output
+        self._line(kind, output, taken, [made], values or {})
+        if uses > 1:
+            copies = [f"{output}.{index}" for index in range(uses)]
+            self._line("Split", f"{output}.split", [made], copies, {})
+            self.pending[output] = copies
+
+    def _line(self, kind: str, name: str, inputs: list[str], outputs: list[str], values: dict[int, Any]) -> None:
+        self.blobs += len(outputs)
+        counts = f"{len(inputs)} {len(outputs)}"
+        parts = [f"{key}={_text(value)}" if key >= 0 else f"{key}={_array(value)}" for key, value in values.items()]
+        self.lines.append(" ".join([kind, name, counts, *inputs, *outputs, *parts]))
+
+    def _take(self, name: str) -> str:
+        copies = self.pending.get(name)
+        return copies.pop(0) if copies else name
+
+    def _lower(self, node: g.Node, fused: g.ActivationKind | None, name: str) -> None:
+        """Append what computes `node` and the activation after it; the result is called `name`."""
+        inside = fused in _FUSED and isinstance(node, (g.Convolution, g.Linear))
+        first = name if inside or fused is None else node.name
+        self._compute(node, first, fused if inside else None)
+        if fused is not None and not inside:
+            self._activation(fused, first, name)
+
+    def _compute(self, node: g.Node, name: str, fused: str | None) -> None:
+        inputs = _read(node)
+        match node:
+            case g.Convolution():
+                self._convolution(node, name, fused)
+            case g.Linear():
+                self._inner_product(node, inputs, name, fused)
+            case g.Activation():
+                self._activation(node.kind, inputs[0], name)
+            case g.GlobalPool():
+                self._layer("Pooling", inputs, name, {0: 1, 4: 1})  # gives a vector, without height and width
+            case g.WindowPool():
+                (height, width), (down, across) = node.window, node.stride
+                self._layer("Pooling", inputs, name, {0: 1, 1: width, 11: height, 2: across, 12: down, 5: 1})
+            case g.Add():
+                self._layer("BinaryOp", inputs, name, {0: 0})
+            case g.Multiply():
+                self._layer("BinaryOp", inputs, name, {0: 2})
+            case g.Concat():
+                self._layer("Concat", inputs, name, {0: 0})
+            case g.Flatten():
+                self._layer("Flatten", inputs, name)
+            case g.Resize():
+                height, width = node.shape[2:]
+                self._layer("Interp", inputs, name, {0: 2, 3: height, 4: width, 6: int(node.align_corners)})
+
+    def _activation(self, kind: str, source: str, name: str) -> None:
+        self._layer(_ALONE[kind], [source], name, dict(_HARD) if kind.startswith("hard") else {})
+
+    def _convolution(self, node: g.Convolution, name: str, fused: str | None) -> None:
+        top, left, bottom, right = node.padding
+        side = node.weight.shape[2]
+        values: dict[int, Any] = {
+            0: len(node.bias), 1: side, 2: node.dilation, 3: node.stride, 4: left, 14: top, 15: right, 16: bottom,
+            5: 1, 6: node.weight.size,
+        }  # fmt: skip
+        if node.groups > 1:
+            values[7] = node.groups
+        if self.graph.shape(node.inputs[0])[2:] == (1, 1) and side == node.groups == 1:  # of a pooled map
+            self._inner_product(node, list(node.inputs), name, fused)
+            return
+        kind = "ConvolutionDepthWise" if node.groups > 1 else "Convolution"
+        self._layer(kind, list(node.inputs), name, {**values, **_fusion(fused)})
+        self._store(node.weight, node.bias)
+
+    def _inner_product(self, node: g.Convolution | g.Linear, inputs: list[str], name: str, fused: str | None) -> None:
+        values = {0: len(node.bias), 1: 1, 2: node.weight.size, **_fusion(fused)}
+        self._layer("InnerProduct", inputs, name, values)
+        self._store(node.weight, node.bias)
+
+    def _store(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+        if self.job.half:
+            data = weight.astype(np.float16).tobytes()
+            self.weights.append(struct.pack("<I", _FLOAT16_TAG) + data + bytes(-len(data) % 4))
+        else:
+            self.weights.append(struct.pack("<I", 0) + weight.tobytes())
+        self.weights.append(bias.tobytes())
+
+
+def _read(node: g.Node) -> list[str]:
+    """The values that a layer reads: of a resize only the first, its size is a number here."""
+    return list(node.inputs[:1] if isinstance(node, g.Resize) else node.inputs)
+
+
+def _fusion(fused: str | None) -> dict[int, Any]:
+    if fused is None:
+        return {}
+    code, parameters = _FUSED[fused]
+    return {9: code, **({-23310: parameters} if parameters else {})}
+
+
+def _text(value: int | float) -> str:
+    return f"{value:e}" if isinstance(value, float) else str(value)
+
+
+def _array(values: list[float]) -> str:
+    return ",".join([str(len(values)), *(f"{value:e}" for value in values)])

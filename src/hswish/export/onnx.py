@@ -1,0 +1,179 @@
+"""ONNX: one node of the standard an operation, batch norm folded.
+
+torch's own exporter writes global pooling as ReduceMean and bakes sizes into Resize unless told
+otherwise; written directly, h-swish, h-sigmoid and pooling are the standard's own operators, the
+graph is as short as it can be, and a padding of "same" stays one attribute at any size.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hswish.export import graph as g
+from hswish.export.job import Job, Writer
+from hswish.spec.artifact import METADATA_KEY
+from hswish.spec.errors import MissingPackageError
+from hswish.spec.interface import INTERFACE_KEY
+
+OPSET = 17
+_IR_VERSION = 8
+"""the oldest that carries opset 17, so that old runtimes open the file"""
+_ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "hard_swish": "HardSwish", "hard_sigmoid": "HardSigmoid"}
+
+
+class OnnxWriter(Writer):
+    """Writes `.onnx`."""
+
+    name = "onnx"
+    suffix = ".onnx"
+    engine = "onnxruntime"
+
+    def write(self, job: Job, path: Path) -> None:
+        """See `Writer.write`."""
+        try:
+            import onnx
+        except ModuleNotFoundError as error:
+            raise MissingPackageError("onnx", "onnx", "exporting to ONNX") from error
+        model = _Model(onnx, job)
+        proto = model.finish()
+        onnx.checker.check_model(proto, full_check=True)
+        path.write_bytes(proto.SerializeToString())
+
+
+class _Model:
+    """The lists that an ONNX model consists of, while they grow."""
+
+    def __init__(self, onnx: Any, job: Job) -> None:
+        self.onnx, self.job, self.graph = onnx, job, job.graph
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        for node in self.graph.nodes:
+            self._lower(node)
+
+    def finish(self) -> Any:
+        """The whole model, description included."""
+        helper, types = self.onnx.helper, self.onnx.TensorProto
+        given = types.UINT8 if self.graph.takes_pixels else types.FLOAT
+        made = types.UINT8 if self.graph.gives_mask else types.FLOAT
+        self.nodes[-1].output[0] = g.OUTPUT
+        graph = helper.make_graph(
+            self.nodes,
+            self.job.description.model,
+            [helper.make_tensor_value_info(g.INPUT, given, self._shape(self.graph.input_shape, self._input_axes()))],
+            [helper.make_tensor_value_info(g.OUTPUT, made, self._shape(self.graph.output_shape, self._output_axes()))],
+            self.constants,
+        )
+        opset = helper.make_opsetid("", OPSET)
+        model = helper.make_model(graph, producer_name="hswish", opset_imports=[opset], ir_version=_IR_VERSION)
+        helper.set_model_props(
+            model,
+            {METADATA_KEY: self.job.description.to_json(), INTERFACE_KEY: self.job.interface.to_json()},
+        )
+        return model
+
+    def _input_axes(self) -> tuple[str, ...]:
+        return ("batch", "height", "width", "") if self.graph.takes_pixels else ("batch", "", "height", "width")
+
+    def _output_axes(self) -> tuple[str, ...]:
+        return {2: ("batch", ""), 3: ("batch", "height", "width"), 4: ("batch", "", "height", "width")}[
+            len(self.graph.output_shape)
+        ]
+
+    def _shape(self, sizes: tuple[int, ...], axes: tuple[str, ...]) -> list[int | str]:
+        if not self.job.dynamic:
+            return list(sizes)
+        return [axis or size for size, axis in zip(sizes, axes, strict=True)]
+
+    def _constant(self, name: str, values: NDArray[Any]) -> str:
+        self.constants.append(self.onnx.numpy_helper.from_array(values, name))
+        return name
+
+    def _weight(self, name: str, values: NDArray[np.float32]) -> str:
+        """A matrix of weights; stored as float16 where asked, and widened once when the file is opened."""
+        if not self.job.half:
+            return self._constant(name, values)
+        stored = self._constant(f"{name}.half", values.astype(np.float16))
+        return self._step("Cast", [stored], name, to=self.onnx.TensorProto.FLOAT)
+
+    def _step(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(self.onnx.helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    def _lower(self, node: g.Node) -> None:
+        """Append what computes `node`."""
+        name, inputs = node.name, list(node.inputs)
+        match node:
+            case g.Convolution():
+                self._convolution(node)
+            case g.Linear():
+                weights = [self._weight(f"{name}.weight", node.weight), self._constant(f"{name}.bias", node.bias)]
+                self._step("Gemm", [*inputs, *weights], name, transB=1)
+            case g.Activation():
+                attributes = {"alpha": 1 / 6, "beta": 0.5} if node.kind == "hard_sigmoid" else {}
+                self._step(_ACTIVATIONS[node.kind], inputs, name, **attributes)
+            case g.GlobalPool():
+                self._step("GlobalAveragePool", inputs, name)
+            case g.WindowPool():
+                self._step("AveragePool", inputs, name, kernel_shape=node.window, strides=node.stride)
+            case g.Add():
+                self._step("Add", inputs, name)
+            case g.Multiply():
+                self._step("Mul", inputs, name)
+            case g.Concat():
+                self._step("Concat", inputs, name, axis=1)
+            case g.Flatten():
+                self._step("Flatten", inputs, name, axis=1)
+            case g.Resize():
+                self._resize(node)
+            case g.FromPixels():
+                self._from_pixels(node)
+            case g.ArgMax():
+                largest = self._step("ArgMax", inputs, f"{name}.index", axis=1, keepdims=0)
+                self._step("Cast", [largest], name, to=self.onnx.TensorProto.UINT8)
+
+    def _convolution(self, node: g.Convolution) -> None:
+        side = node.weight.shape[2]
+        self._step(
+            "Conv",
+            [
+                *node.inputs,
+                self._weight(f"{node.name}.weight", node.weight),
+                self._constant(f"{node.name}.bias", node.bias),
+            ],
+            node.name,
+            kernel_shape=[side, side],
+            strides=[node.stride] * 2,
+            dilations=[node.dilation] * 2,
+            group=node.groups,
+            **({"auto_pad": "SAME_UPPER"} if node.same and self.job.dynamic else {"pads": node.padding}),
+        )
+
+    def _resize(self, node: g.Resize) -> None:
+        source, like = node.inputs
+        if self.job.dynamic:
+            ends = [self._constant(f"{node.name}.{at}", np.array([at], np.int64)) for at in (0, 2, 4)]
+            kept = self._step("Slice", [self._shape_of(source), *ends[:2]], f"{node.name}.kept")
+            wanted = self._step("Slice", [self._shape_of(like), *ends[1:]], f"{node.name}.wanted")
+            sizes = self._step("Concat", [kept, wanted], f"{node.name}.sizes", axis=0)
+        else:
+            sizes = self._constant(f"{node.name}.sizes", np.array(node.shape, np.int64))
+        mode = "align_corners" if node.align_corners else "half_pixel"
+        self._step("Resize", [source, "", "", sizes], node.name, mode="linear", coordinate_transformation_mode=mode)
+
+    def _shape_of(self, value: str) -> str:
+        name = f"{value}.shape"
+        if not any(name in step.output for step in self.nodes):
+            self._step("Shape", [value], name)
+        return name
+
+    def _from_pixels(self, node: g.FromPixels) -> None:
+        value = self._step("Cast", list(node.inputs), "pixels.float", to=self.onnx.TensorProto.FLOAT)
+        value = self._step("Transpose", [value], "pixels.planes", perm=[0, 3, 1, 2])
+        scale = self._constant("pixels.scale", node.scale.reshape(1, 3, 1, 1))
+        shift = self._constant("pixels.shift", node.shift.reshape(1, 3, 1, 1))
+        value = self._step("Mul", [value, scale], "pixels.scaled")
+        self._step("Add", [value, shift], node.name)

@@ -1,0 +1,127 @@
+"""OpenVINO: an IR of `.xml` and `.bin`, built operation by operation.
+
+Built directly, h-swish and h-sigmoid are the runtime's own operators (from ONNX, h-sigmoid
+would arrive as the general HardSigmoid, which its CPU plugin runs more slowly).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hswish.export import graph as g
+from hswish.export.job import Job, Writer
+from hswish.spec.artifact import METADATA_KEY
+from hswish.spec.errors import MissingPackageError
+from hswish.spec.interface import INTERFACE_KEY
+
+_ACTIVATIONS = {"relu": "relu", "sigmoid": "sigmoid", "hard_swish": "hswish", "hard_sigmoid": "hsigmoid"}
+
+
+class OpenVinoWriter(Writer):
+    """Writes `.xml` with `.bin` beside it."""
+
+    name = "openvino"
+    suffix = ".xml"
+    engine = "openvino"
+
+    def write(self, job: Job, path: Path) -> None:
+        """See `Writer.write`."""
+        try:
+            import openvino as ov
+            from openvino import opset13 as ops
+        except ModuleNotFoundError as error:
+            raise MissingPackageError("openvino", "openvino", "exporting to OpenVINO") from error
+        lowering = _Lowering(ov, ops, job)
+        model = lowering.model()
+        model.set_rt_info(job.description.to_json(), METADATA_KEY)
+        model.set_rt_info(job.interface.to_json(), INTERFACE_KEY)
+        ov.save_model(model, str(path), compress_to_fp16=job.half)
+
+
+class _Lowering:
+    def __init__(self, ov: Any, ops: Any, job: Job) -> None:
+        self.ov, self.ops, self.job = ov, ops, job
+        self.values: dict[str, Any] = {}
+
+    def model(self) -> Any:
+        """The whole network."""
+        graph = self.job.graph
+        kind = np.uint8 if graph.takes_pixels else np.float32
+        shape: list[int] = list(graph.input_shape)
+        if self.job.dynamic:
+            shape = [-1, -1, -1, 3] if graph.takes_pixels else [-1, shape[1], -1, -1]
+        entry = self.ops.parameter(self.ov.PartialShape(shape), kind, name=g.INPUT)
+        entry.output(0).set_names({g.INPUT})
+        self.values[g.INPUT] = entry
+        for node in graph.nodes:
+            made = self._lower(node, [self.values[name] for name in node.inputs])
+            made.set_friendly_name(node.name)
+            self.values[node.name] = made
+        result = self.values[graph.output]
+        result.output(0).set_names({g.OUTPUT})
+        return self.ov.Model([self.ops.result(result)], [entry], self.job.description.model)
+
+    def _lower(self, node: g.Node, inputs: list[Any]) -> Any:
+        ops = self.ops
+        match node:
+            case g.Convolution():
+                return self._convolution(node, inputs[0])
+            case g.Linear():
+                product = ops.matmul(inputs[0], self._constant(node.weight), False, True)
+                return ops.add(product, self._constant(node.bias[None]))
+            case g.Activation():
+                return getattr(ops, _ACTIVATIONS[node.kind])(inputs[0])
+            case g.GlobalPool():
+                return ops.reduce_mean(inputs[0], self._constant(np.array([2, 3])), True)
+            case g.WindowPool():
+                return ops.avg_pool(inputs[0], node.stride, [0, 0], [0, 0], node.window, True)
+            case g.Add():
+                return ops.add(*inputs)
+            case g.Multiply():
+                return ops.multiply(*inputs)
+            case g.Concat():
+                return ops.concat(inputs, 1)
+            case g.Flatten():
+                return ops.reshape(inputs[0], self._constant(np.array([0, -1])), True)
+            case g.Resize():
+                return self._resize(node, *inputs)
+            case g.FromPixels():
+                value = ops.transpose(ops.convert(inputs[0], "f32"), self._constant(np.array([0, 3, 1, 2])))
+                scaled = ops.multiply(value, self._constant(node.scale.reshape(1, 3, 1, 1)))
+                return ops.add(scaled, self._constant(node.shift.reshape(1, 3, 1, 1)))
+            case g.ArgMax():
+                best = ops.topk(inputs[0], self._constant(np.array(1)), 1, "max", "value", "i32", stable=True)
+                flat = ops.squeeze(best.output(1), self._constant(np.array([1])))
+                return ops.convert(flat, "u8")
+            case _:
+                raise AssertionError(node)
+
+    def _convolution(self, node: g.Convolution, source: Any) -> Any:
+        top, left, bottom, right = node.padding
+        pad = "same_upper" if node.same and self.job.dynamic else "explicit"
+        about = ([node.stride] * 2, [top, left], [bottom, right], [node.dilation] * 2, pad)
+        if node.groups > 1:
+            out, within, side, _ = node.weight.shape
+            weight = node.weight.reshape(node.groups, out // node.groups, within, side, side)
+            value = self.ops.group_convolution(source, self._constant(weight), *about)
+        else:
+            value = self.ops.convolution(source, self._constant(node.weight), *about)
+        return self.ops.add(value, self._constant(node.bias.reshape(1, -1, 1, 1)))
+
+    def _resize(self, node: g.Resize, source: Any, like: Any) -> Any:
+        if self.job.dynamic:
+            shape = self.ops.shape_of(like)
+            sizes = self.ops.gather(shape, self._constant(np.array([2, 3])), self._constant(np.array(0)))
+        else:
+            sizes = self._constant(np.array(node.shape[2:]))
+        mode = "align_corners" if node.align_corners else "half_pixel"
+        axes = self._constant(np.array([2, 3]))
+        return self.ops.interpolate(
+            source, sizes, "linear_onnx", "sizes", axes=axes, coordinate_transformation_mode=mode
+        )
+
+    def _constant(self, values: Any) -> Any:
+        return self.ops.constant(np.asarray(values, order="C"))

@@ -1,0 +1,145 @@
+"""Exporting: a model file to files for a device, each proved equal before it is put in place.
+
+trace -> embed -> write aside -> prove in its own runtime -> put in place
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from hswish.export.formats import writers
+from hswish.export.job import Job, Writer
+from hswish.export.parity import Case, ParityReport, cases_of, prove, unproved
+from hswish.export.trace import embed, trace
+from hswish.models.described import DescribedModule
+from hswish.runtime import open_engine
+from hswish.runtime.exported import ExportedEngine
+from hswish.spec.artifact import Description
+from hswish.spec.errors import OptionError, SaveError, unknown_name
+from hswish.spec.files import explain_os_error
+from hswish.spec.interface import Interface
+
+EMBEDDED = ("preprocess", "argmax")
+"""Steps that may become part of the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What an exported file takes and gives.
+
+    Raises:
+        OptionError: a value is out of range.
+    """
+
+    size: tuple[int, int] | None = None
+    """(height, width) of the input in pixels; None: the model's own preprocessing"""
+    dynamic: bool = False
+    """any batch, height and width"""
+    embed: tuple[str, ...] = ()
+    """`preprocess`: takes uint8 pictures; `argmax`: gives uint8 masks"""
+    half: bool = False
+    """weights are stored as float16, which halves the file"""
+
+    def __post_init__(self) -> None:
+        for step in self.embed:
+            if step not in EMBEDDED:
+                raise unknown_name("embedded step", step, EMBEDDED)
+        if self.size is not None and not all(1 <= side <= 16384 for side in self.size):
+            raise OptionError(f"an input has 1 to 16384 pixels a side, not {self.size[0]}x{self.size[1]}")
+
+
+def export(
+    model: DescribedModule,
+    formats: Sequence[str],
+    stem: Path,
+    pictures: Sequence[Image.Image],
+    *,
+    options: ExportOptions | None = None,
+    threads: int | None = None,
+    progress: Callable[[str], object] | None = None,
+) -> list[ParityReport]:
+    """Write `model` in each format as `stem` with the format's ending, and prove each file equal.
+
+    Args:
+        pictures: real ones, RGB, on which the files are compared with the network.
+        threads: processor threads of the runtimes.
+        progress: called with the name of each format before it is written.
+
+    Raises:
+        ParityError: a file does not answer as the network does; none of that format stays behind.
+        OptionError: a format cannot do what is asked, with the reason.
+        MissingPackageError: a format's package is not installed.
+        SaveError: the disk is full or the folder not writable.
+    """
+    options = options or ExportOptions()
+    if not pictures:
+        raise OptionError("an export is proved on pictures; give at least one")
+    job = make_job(model, options)
+    found = writers(formats)
+    for writer in found:  # before anything is written
+        writer.check(job)
+    cases = cases_of(job, pictures)
+    reports = []
+    for writer in found:
+        if progress is not None:
+            progress(writer.name)
+        reports.append(_export_one(writer, job, stem, cases, threads))
+    return reports
+
+
+def make_job(model: DescribedModule, options: ExportOptions) -> Job:
+    """The operations of `model` with everything that is embedded, and what the files say about themselves."""
+    description = _fitted(model.description, options)
+    size = (description.preprocess.height, description.preprocess.width)
+    pixels, mask = "preprocess" in options.embed, "argmax" in options.embed
+    graph = embed(trace(model, size), description.preprocess if pixels else None, mask)
+    interface = Interface(
+        takes="pixels" if pixels else "normalised",
+        gives="mask" if mask else "logits",
+        size=None if options.dynamic else size,
+        precision="float16" if options.half else "float32",
+    )
+    return Job(model=model.eval(), graph=graph, description=description, interface=interface)
+
+
+def _fitted(description: Description, options: ExportOptions) -> Description:
+    """The description with preprocessing that makes the inputs that the file will take."""
+    preprocess = description.preprocess
+    if options.size is not None:
+        preprocess = replace(preprocess, height=options.size[0], width=options.size[1])
+    if not options.dynamic and preprocess.resize == "shorter":
+        preprocess = replace(preprocess, resize="stretch")  # a fixed size leaves no shape to be kept
+    return replace(description, preprocess=preprocess)
+
+
+def _export_one(writer: Writer, job: Job, stem: Path, cases: Sequence[Case], threads: int | None) -> ParityReport:
+    """Write aside, prove, and only then move into place."""
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=stem.parent) as aside:
+            path = Path(aside) / f"{stem.name}{writer.suffix}"
+            writer.write(job, path)
+            if writer.engine is None:
+                report = unproved(path, format=writer.name)
+            else:
+                engine = open_engine(path, writer.engine, threads)
+                assert isinstance(engine, ExportedEngine)
+                report = prove(job, engine, cases, format=writer.name)
+            _put_in_place(Path(aside), stem.parent)
+    except OSError as error:
+        raise SaveError(f"cannot save {stem}{writer.suffix}: {explain_os_error(error)}") from error
+    return report
+
+
+def _put_in_place(aside: Path, folder: Path) -> None:
+    """Move everything in `aside` into `folder`, over what has the same name there."""
+    for made in sorted(aside.iterdir()):
+        target = folder / made.name
+        if target.is_dir():  # a package is a folder, which no rename replaces
+            target.replace(aside / f"{made.name}.before")
+        made.replace(target)

@@ -1,0 +1,95 @@
+"""ExecuTorch: runs `.pte` files. Its Python runtime itself needs torch."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hswish.runtime.exported import ExportedEngine, Operator, count_operators
+from hswish.spec.artifact import METADATA_KEY
+from hswish.spec.errors import MissingPackageError, ModelFileError
+from hswish.spec.interface import INTERFACE_KEY, read_documents
+
+_IDENTIFIER = b"ET12"
+_METHOD = "forward"
+
+
+class ExecuTorchEngine(ExportedEngine):
+    """Runs a program on the processor, by XNNPACK."""
+
+    name = "executorch"
+    suffixes = (".pte",)
+    _method: Any
+    _program: Any
+
+    @classmethod
+    def open(cls, path: Path, threads: int | None = None) -> ExecuTorchEngine:
+        """See `ExportedEngine.open`; `threads` is a setting for the whole process."""
+        try:
+            from executorch.runtime import Runtime, Verification
+        except ModuleNotFoundError as error:
+            raise MissingPackageError("executorch", "executorch", f"opening {path}") from error
+        content = path.read_bytes()
+        if content[4:8] != _IDENTIFIER:
+            raise ModelFileError(f"{path}: not a .pte program, or a damaged one; export it again")
+        if threads is not None:
+            _set_threads(threads)
+        try:
+            program = Runtime.get().load_program(content, verification=Verification.InternalConsistency)
+            stored = {
+                name: program.load_method(name).execute([])[0]
+                for name in (METADATA_KEY, INTERFACE_KEY)
+                if name in program.method_names
+            }
+            method = program.load_method(_METHOD)
+        except (RuntimeError, ValueError, LookupError) as error:
+            raise ModelFileError(f"{path}: a damaged .pte program; export it again") from error
+        documents = read_documents(stored.get(METADATA_KEY), stored.get(INTERFACE_KEY), str(path))
+        engine = cls(path, *documents)
+        engine._method, engine._program = method, program
+        return engine
+
+    def _infer(self, batch: NDArray[Any]) -> NDArray[Any]:
+        import torch
+
+        (answer,) = self._method.execute([torch.from_numpy(np.ascontiguousarray(batch))])
+        return answer.numpy().copy()  # the program's own memory, which the next run overwrites
+
+    def operators(self) -> tuple[Operator, ...]:
+        """Calls of XNNPACK, which are accelerated, and of the portable operators, which are not."""
+        return count_operators(_instructions(self.path.read_bytes()))
+
+
+def _set_threads(threads: int) -> None:
+    from executorch.extension.pybindings import portable_lib
+
+    with contextlib.suppress(AttributeError, RuntimeError):
+        portable_lib._unsafe_reset_threadpool(threads)
+
+
+def _instructions(content: bytes) -> list[tuple[str, str, bool | None]]:
+    """(operator, type, accelerated) of each instruction of the program."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        from executorch.exir._serialize._program import deserialize_pte_binary
+    finally:
+        logging.disable(before)
+    loaded = deserialize_pte_binary(content)
+    program = getattr(loaded, "program", loaded)
+    plan = next(plan for plan in program.execution_plan if plan.name == _METHOD)
+    steps: list[tuple[str, str, bool | None]] = []
+    for instruction in plan.chains[0].instructions:
+        arguments = instruction.instr_args
+        kind = type(arguments).__name__
+        if kind == "DelegateCall":
+            steps.append((plan.delegates[arguments.delegate_index].id, "float32", True))
+        elif kind == "KernelCall":
+            operator = plan.operators[arguments.op_index]
+            steps.append((operator.name, "", False))
+    return steps

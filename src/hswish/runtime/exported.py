@@ -1,0 +1,102 @@
+"""The base of every engine that runs an exported file: one method to open it, one to run a batch.
+
+What the engines have in common stands here: pictures are checked against the file's own
+interface, and a file made for one picture at a time gets them one at a time.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hswish.spec.artifact import Description
+from hswish.spec.errors import ModelFileError, OptionError
+from hswish.spec.interface import Interface
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """One kind of step that a runtime takes, as the runtime itself names it."""
+
+    kind: str
+    dtype: str
+    """type it computes in"""
+    count: int
+    accelerated: bool | None
+    """whether it runs in the runtime's fast kernels; None where the runtime does not tell"""
+
+
+class ExportedEngine(ABC):
+    """Runs one exported file; a subclass knows one runtime."""
+
+    name: ClassVar[str]
+    """as users ask for it"""
+    suffixes: tuple[str, ...]
+
+    def __init__(self, path: Path, description: Description, interface: Interface) -> None:
+        self.path, self.description, self.interface = path, description, interface
+
+    @classmethod
+    @abstractmethod
+    def open(cls, path: Path, threads: int | None = None) -> ExportedEngine:
+        """Open a model file; `threads` are processor threads, as many as the runtime likes by default.
+
+        Raises:
+            ModelFileError: the file is no model this engine can run.
+            MissingPackageError: the runtime is not installed.
+        """
+
+    @abstractmethod
+    def _infer(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """The answer to a batch that fits the interface; one picture where the size is fixed."""
+
+    def operators(self) -> tuple[Operator, ...]:
+        """What the runtime makes of the model, by kind and type; empty where it does not tell."""
+        return ()
+
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """The file's answer to a batch, as its interface says: logits float32, or masks uint8.
+
+        Raises:
+            OptionError: pictures of another size or type than the file takes.
+            ModelFileError: the runtime fails.
+        """
+        self._check(batch)
+        batch = np.ascontiguousarray(batch)
+        parts = [batch] if self.interface.size is None else [batch[index : index + 1] for index in range(len(batch))]
+        try:
+            answers = [np.asarray(self._infer(part)) for part in parts]
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelFileError(f"{self.path}: {self.name} cannot run it ({reason}); export it again") from error
+        answer = answers[0] if len(answers) == 1 else np.concatenate(answers)
+        return answer.astype(np.uint8 if self.interface.gives == "mask" else np.float32, copy=False)
+
+    def _check(self, batch: NDArray[Any]) -> None:
+        pixels = self.interface.takes == "pixels"
+        channels = self.description.architecture().options.in_channels
+        form, kind = ("(N, H, W, 3)", np.uint8) if pixels else (f"(N, {channels}, H, W)", np.float32)
+        if batch.ndim != 4 or batch.dtype != kind or batch.shape[3 if pixels else 1] != channels or not batch.size:
+            given = f"{batch.dtype} {tuple(batch.shape)}"
+            raise OptionError(f"{self.path}: takes {np.dtype(kind)} pictures {form}, not {given}")
+        size = batch.shape[1:3] if pixels else batch.shape[2:]
+        if self.interface.size is not None and size != self.interface.size:
+            height, width = self.interface.size
+            raise OptionError(
+                f"{self.path}: takes pictures of {height}x{width} pixels only, not {size[0]}x{size[1]}; "
+                f"export it with --dynamic or --size {size[0]}x{size[1]}"
+            )
+
+
+def count_operators(steps: list[tuple[str, str, bool | None]]) -> tuple[Operator, ...]:
+    """(kind, type, accelerated) of each step to one line a kind, most frequent first."""
+    return tuple(
+        Operator(kind=kind, dtype=dtype, count=count, accelerated=accelerated)
+        for (kind, dtype, accelerated), count in Counter(steps).most_common()
+    )

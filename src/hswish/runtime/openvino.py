@@ -1,0 +1,79 @@
+"""OpenVINO: runs its own `.xml` files, and `.onnx` files where it is asked to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from hswish.runtime.exported import ExportedEngine, Operator, count_operators
+from hswish.spec.artifact import METADATA_KEY, Description
+from hswish.spec.errors import MissingPackageError, ModelFileError
+from hswish.spec.interface import INTERFACE_KEY, Interface, read_documents
+
+
+class OpenVinoEngine(ExportedEngine):
+    """Runs an IR on the processor, in float32 whatever shorter types the processor has."""
+
+    name = "openvino"
+    suffixes = (".xml", ".onnx")
+    _compiled: Any
+
+    @classmethod
+    def open(cls, path: Path, threads: int | None = None) -> OpenVinoEngine:
+        """See `ExportedEngine.open`."""
+        try:
+            import openvino as ov
+        except ModuleNotFoundError as error:
+            raise MissingPackageError("openvino", "openvino", f"opening {path}") from error
+        # bfloat16 is the plugin's own choice on processors that have it; it is no longer the model measured.
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            core = ov.Core()
+            model = core.read_model(str(path))
+            documents = _documents(model, path)
+            compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            raise ModelFileError(
+                f"{path}: not an OpenVINO model, its .bin is missing, or it is damaged; export it again"
+            ) from error
+        engine = cls(path, *documents)
+        engine._compiled = compiled
+        return engine
+
+    def _infer(self, batch: NDArray[Any]) -> NDArray[Any]:
+        return self._compiled(batch)[0]
+
+    def operators(self) -> tuple[Operator, ...]:
+        """Steps of the compiled model; those of the plugin's reference kernels are not accelerated."""
+        steps: list[tuple[str, str, bool | None]] = []
+        for step in self._compiled.get_runtime_model().get_ops():
+            kind, precision, primitive = (_text(step.rt_info, key) for key in _FACTS)
+            if kind not in _NO_STEPS:
+                steps.append((kind, _TYPES.get(precision, precision), not primitive.startswith("ref")))
+        return count_operators(steps)
+
+
+_FACTS = ("layerType", "runtimePrecision", "primitiveType")
+"""What the plugin tells of each step."""
+_NO_STEPS = ("Input", "Output", "Const", "Parameter", "Result", "")
+_TYPES = {"f32": "float32", "f16": "float16", "u8": "uint8", "i8": "int8", "i32": "int32"}
+
+
+def _text(facts: Any, key: str) -> str:
+    if key not in facts:
+        return ""
+    value = facts[key]
+    return value.astype(str) if hasattr(value, "astype") else str(value)
+
+
+def _documents(model: Any, path: Path) -> tuple[Description, Interface]:
+    """The description and the interface from `rt_info`: of an IR, or of an ONNX file that was read."""
+    found: list[str | None] = []
+    for key in (METADATA_KEY, INTERFACE_KEY):
+        place = next((place for place in ([key], ["framework", key]) if model.has_rt_info(place)), None)
+        found.append(model.get_rt_info(place).astype(str) if place else None)
+    return read_documents(found[0], found[1], str(path))

@@ -1,0 +1,117 @@
+"""Moving pictures as sources: video files, addresses of them, cameras; read ahead in a thread.
+
+A frame is a `Named` with its pixels, called by its place (`clip.mp4 0:01.250`). Decoding is
+PyAV's; a thread of its own decodes while the network runs, and never more than a few frames ahead.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hswish.runtime.named import Named
+from hswish.spec.errors import DataError, MissingPackageError
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"})
+_CAMERA = re.compile(r"camera(?::(\d+))?")
+_AHEAD = 4
+"""Frames decoded ahead of their reader, at most."""
+
+
+def is_video(text: str) -> bool:
+    """Whether a source is a video by its ending, or a camera (`camera`, `camera:1`)."""
+    return _CAMERA.fullmatch(text) is not None or Path(text.split("?")[0]).suffix.lower() in VIDEO_SUFFIXES
+
+
+def frames(text: str) -> Iterator[Named]:
+    """The frames of a video or camera in order; a camera's never end.
+
+    Raises:
+        MissingPackageError: PyAV is not installed.
+        DataError: no such file or camera, or nothing in it can be decoded.
+    """
+    return _read_ahead(_decoded(text))
+
+
+def _decoded(text: str) -> Iterator[Named]:
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise MissingPackageError("av", "video", f"reading {text}") from error
+    av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised as well
+    camera = _CAMERA.fullmatch(text)
+    try:
+        with _open(av, text, camera) as container:
+            if not container.streams.video:
+                raise DataError(f"{text}: holds no pictures; choose another file")
+            container.streams.video[0].thread_type = "AUTO"
+            count = 0
+            for count, frame in enumerate(container.decode(video=0), start=1):
+                name = f"{text} {_clock(frame.time)}"
+                pixels = frame.to_ndarray(format="rgb24")  # (H, W, 3)
+                yield Named(name, pixels, Path(f"{Path(text).stem or 'camera'}-{count:06d}"))
+            if not count:
+                raise DataError(f"{text}: no frame in it can be decoded; choose another file")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:100]
+        if camera is not None:
+            raise DataError(f"{text}: no camera answers ({reason}); connect one, or name another: camera:1") from error
+        raise DataError(f"{text}: not a video that can be read ({reason}); convert it to .mp4") from error
+
+
+def _open(av: Any, text: str, camera: re.Match[str] | None) -> Any:
+    if camera is None:
+        if "://" not in text and not Path(text).is_file():
+            raise DataError(f"{text}: no such file or folder; check the path")
+        return av.open(text)
+    number = camera.group(1) or "0"
+    if sys.platform == "darwin":
+        return av.open(number, format="avfoundation", options={"framerate": "30"})
+    if sys.platform == "win32":
+        return av.open(f"video={number}", format="dshow")
+    return av.open(f"/dev/video{number}", format="v4l2")
+
+
+def _clock(seconds: float | None) -> str:
+    minutes, rest = divmod(seconds or 0.0, 60)
+    return f"{int(minutes)}:{rest:06.3f}"
+
+
+def _read_ahead(source: Iterator[Named]) -> Iterator[Named]:
+    """`source`, run in a thread up to `_AHEAD` items ahead; its error is raised where it stands in the order."""
+    waiting: queue.Queue[Named | BaseException | None] = queue.Queue(_AHEAD)
+    stopped = threading.Event()
+
+    def put(item: Named | BaseException | None) -> bool:
+        while not stopped.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def read() -> None:
+        try:
+            for item in source:
+                if not put(item):
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=read, name="hswish-decode-video", daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:  # also when the consumer stops early
+        stopped.set()
+        thread.join(timeout=2)

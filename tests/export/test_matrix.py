@@ -1,0 +1,148 @@
+"""Every format with every kind of network: small in the default suite, at real size among the slow tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hswish.export import FORMATS, ExportOptions, export
+from hswish.spec.architecture.segmentation import HEADS
+from tests.contract.networks import network, pictures
+
+FAST = ("onnx", "openvino", "litert", "ncnn")
+PACKAGES = {"litert": "ai_edge_litert", "coreml": "coremltools"}
+CLASSIFIERS: list[tuple[str, dict[str, Any]]] = [
+    ("mobilenet_v3_large", {}),
+    ("mobilenet_v3_small", {"width_mult": 0.75}),
+    ("mobilenet_v3_large_minimal", {}),
+    ("mobilenet_v3_small_minimal", {"padding": "same"}),
+    ("mobilenet_v3_large", {"padding": "same", "output_stride": 8}),
+    ("mobilenet_v3_small", {"keep_size": 2, "block_rule": "se_before_activation"}),
+    ("mobilenet_v3_large", {"block_rule": "timm_rw", "reduced_tail": True}),
+]
+SEGMENTERS: list[tuple[str, dict[str, Any]]] = [
+    *(("lraspp_mobilenet_v3_small", {"head": head}) for head in HEADS),
+    ("lraspp_mobilenet_v3_large", {"output_stride": 8}),
+    ("lraspp_mobilenet_v3_large_minimal", {"output_stride": 32}),
+    ("lraspp_mobilenet_v3_small_minimal", {"padding": "same"}),
+]
+ODD = (47, 65)
+"""A size at which nothing divides by two, so that every padding and resize is met"""
+
+
+def label(case: tuple[str, dict[str, Any]]) -> str:
+    return "-".join([case[0], *map(str, case[1].values())])
+
+
+@pytest.fixture
+def format(request: pytest.FixtureRequest) -> str:
+    pytest.importorskip(PACKAGES.get(request.param, request.param))
+    return str(request.param)
+
+
+@pytest.mark.parametrize("format", FAST, indirect=True)
+@pytest.mark.parametrize("case", CLASSIFIERS + SEGMENTERS, ids=label)
+def test_small(format: str, case: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+    name, options = case
+    (report,) = export(network(name, size=ODD, **options), [format], tmp_path / "model", pictures(2), threads=1)
+    assert report.largest_difference is not None
+    assert report.largest_difference <= max(1e-4, 1e-5 * (report.largest_logit or 0))
+    assert report.agreement >= 0.9999
+    assert report.runtime is not None
+    assert report.bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino"], indirect=True)
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("mobilenet_v3_small", {"padding": "same"}),
+        ("lraspp_mobilenet_v3_large", {}),
+        ("lraspp_mobilenet_v3_small", {"head": "raspp"}),
+        ("lraspp_mobilenet_v3_small", {"head": "torchvision"}),
+    ],
+    ids=label,
+)
+def test_any_size(format: str, case: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+    from hswish.runtime import open_engine
+
+    model = network(case[0], **case[1])
+    (report,) = export(model, [format], tmp_path / "m", pictures(2), options=ExportOptions(dynamic=True), threads=1)
+    engine = open_engine(tmp_path / report.file, report.runtime, threads=1)
+    rng = np.random.default_rng(1)
+    for shape in ((2, 3, 33, 50), (1, 3, 64, 47), (3, 3, 96, 96)):
+        batch = rng.normal(size=shape).astype(np.float32)
+        with torch.inference_mode():
+            wanted = model(torch.from_numpy(batch)).numpy()
+        np.testing.assert_allclose(engine.run(batch), wanted, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("format", FAST, indirect=True)
+@pytest.mark.parametrize("channels", ["RGB", "BGR"])
+def test_preprocessing_inside(format: str, channels: str, tmp_path: Path) -> None:
+    model = network("mobilenet_v3_small", channels=channels)
+    options = ExportOptions(embed=("preprocess",))
+    if format == "ncnn":
+        with pytest.raises(Exception, match="ncnn has no --embed preprocess: "):
+            export(model, [format], tmp_path / "m", pictures(2), options=options)
+        return
+    (report,) = export(model, [format], tmp_path / "m", pictures(3), options=options, threads=1)
+    assert report.agreement == 1
+
+
+@pytest.mark.parametrize("format", FAST[:3], indirect=True)
+def test_masks_inside(format: str, tmp_path: Path) -> None:
+    from hswish.runtime import Predictor
+
+    model = network("lraspp_mobilenet_v3_small", size=ODD)
+    options = ExportOptions(embed=("preprocess", "argmax"))
+    (report,) = export(model, [format], tmp_path / "m", pictures(3), options=options, threads=1)
+    assert report.largest_difference is None
+    assert report.agreement >= 0.9999
+    result = Predictor(tmp_path / report.file, report.runtime)(pictures(1)[0])
+    assert result.mask.shape == (pictures(1)[0].height, pictures(1)[0].width)
+    assert len(np.unique(result.mask)) > 1
+
+
+@pytest.mark.parametrize("format", FAST, indirect=True)
+@pytest.mark.parametrize("name", ["mobilenet_v3_large", "lraspp_mobilenet_v3_small"])
+def test_half_the_bytes(format: str, name: str, tmp_path: Path) -> None:
+    model = network(name, width_mult=1.0)
+    whole, half = (
+        export(model, [format], tmp_path / str(flag), pictures(2), options=ExportOptions(half=flag), threads=1)[0]
+        for flag in (False, True)
+    )
+    assert half.bytes < 0.65 * whole.bytes
+    assert half.largest_difference > whole.largest_difference
+
+
+def test_executorch(tmp_path: Path) -> None:
+    pytest.importorskip("executorch")
+    (report,) = export(network("mobilenet_v3_small"), ["executorch"], tmp_path / "m", pictures(2), threads=1)
+    assert report.largest_difference < 1e-4
+    assert [(step.kind, step.count) for step in report.operators] == [("XnnpackBackend", 1)]
+
+
+@pytest.mark.parametrize("half", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_coreml_is_converted_and_read_back(tmp_path: Path, half: bool) -> None:
+    pytest.importorskip("coremltools")
+    options = ExportOptions(half=half, embed=("preprocess",))
+    (report,) = export(network("lraspp_mobilenet_v3_small"), ["coreml"], tmp_path / "m", pictures(1), options=options)
+    assert report.runtime is None
+    assert (tmp_path / report.file / "Manifest.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.mlpackage"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", FORMATS, indirect=True)
+@pytest.mark.parametrize("case", CLASSIFIERS + SEGMENTERS, ids=label)
+def test_real_size(format: str, case: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+    name, options = case
+    size = (360, 480) if name.startswith("lraspp") else (224, 224)
+    given = {"head_channels": None, "width_mult": 1.0, **options}
+    (report,) = export(network(name, size=size, **given), [format], tmp_path / "model", pictures(2), threads=1)
+    assert report.agreement is None or report.agreement >= 0.9999

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import http.server
+import io
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hswish.runtime import Predictor, expand_sources
+from hswish.runtime.sources import is_single
+from hswish.spec.errors import DataError, MissingPackageError, PictureError
+
+av = pytest.importorskip("av")
+COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+
+
+def make_clip(path: Path, seconds: int = 3, size: tuple[int, int] = (64, 48)) -> Path:
+    """A second of red, one of green, one of blue, at 5 frames a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for index in range(5 * seconds):
+            picture = Image.new("RGB", size, COLOURS[index // 5 % 3])
+            for packet in stream.encode(av.VideoFrame.from_image(picture)):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return make_clip(tmp_path / "clip.mp4")
+
+
+def test_frames_come_in_order_with_their_time(clip: Path, colour_engine) -> None:
+    results = Predictor(colour_engine())(clip)
+    assert [result.label for result in results] == ["red"] * 5 + ["green"] * 5 + ["blue"] * 5
+    assert results[6].name == f"{clip} 0:01.200"
+    assert results[6].relative.as_posix() == "clip-000007"
+    assert results[0].picture.size == (64, 48)
+
+
+def test_decoding_overlaps_the_network(clip: Path) -> None:
+    frames = expand_sources([clip])
+    next(frames)
+    time.sleep(0.3)  # the network's turn
+    assert any(thread.name == "hswish-decode-video" for thread in threading.enumerate())
+    frames.close()
+    time.sleep(0.3)
+    assert not any(thread.name == "hswish-decode-video" for thread in threading.enumerate())
+
+
+def test_a_video_is_not_one_picture(clip: Path) -> None:
+    assert not is_single(clip)
+    assert not is_single("camera")
+    assert not is_single("https://example.org/clip.mp4?x=1")
+    assert is_single("https://example.org/photo.jpg")
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all", b"\x00\x00\x00\x18ftypmp42" + bytes(500)])
+def test_damaged_videos_are_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.mp4"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"bad\.mp4: "):
+        list(expand_sources([path]))
+    with pytest.raises(DataError, match="no such file"):
+        list(expand_sources([tmp_path / "gone.mp4"]))
+
+
+def test_an_absent_camera_is_one_line() -> None:
+    with pytest.raises(DataError, match="camera:97: no camera answers"):
+        list(expand_sources(["camera:97"]))
+
+
+def test_pyav_is_named_where_it_is_missing(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    with pytest.raises(MissingPackageError, match=r"hswish\[video\]"):
+        list(expand_sources([clip]))
+
+
+class Site(http.server.BaseHTTPRequestHandler):
+    """One picture, one page, nothing else."""
+
+    def do_GET(self) -> None:
+        buffer = io.BytesIO()
+        Image.fromarray(np.full((6, 8, 3), (0, 255, 0), np.uint8)).save(buffer, "PNG")
+        pages = {"/a%20b.png": buffer.getvalue(), "/page.png": b"<html>no picture</html>"}
+        self.send_response(200 if self.path in pages else 404)
+        self.end_headers()
+        self.wfile.write(pages.get(self.path, b""))
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_pictures_by_address(site: str, colour_engine) -> None:
+    predictor = Predictor(colour_engine())
+    result = predictor(f"{site}/a%20b.png")
+    assert result.label == "green"
+    assert result.relative.name == "a b.png"
+    with pytest.raises(PictureError, match=r"page\.png: not a picture"):
+        predictor(f"{site}/page.png")
+    with pytest.raises(DataError, match=r"gone\.png: the server answers 404"):
+        predictor(f"{site}/gone.png")
+    with pytest.raises(DataError, match="cannot be fetched"):
+        predictor("http://127.0.0.1:9/x.png")
