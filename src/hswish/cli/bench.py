@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 def bench_command(
-    models: Annotated[
-        list[str], typer.Argument(help="Model files of any format, names, hf://...", show_default=False)
-    ],
+    models: Annotated[list[str], typer.Argument(help="Model files of any format, names, hf://...", show_default=False)],
     engine: Annotated[list[str] | None, typer.Option(help="Only this engine; may be given several times.")] = None,
     threads: Annotated[str, typer.Option(help="Numbers of processor threads, by commas; all: every core.")] = "1,all",
     runs: Annotated[int, typer.Option(min=1, help="Timed runs of each.")] = 50,
