@@ -28,6 +28,6 @@ def parse_batch_size(text: str | None) -> int | str | None:
     """
     if text is None or text == "auto":
         return text
-    if not re.fullmatch(r"-?\d{1,9}", text):
+    if not re.fullmatch(r"-?\d{1,18}", text):
         raise OptionError(f"--batch-size takes a number or auto, not {text!r}")
     return int(text)
