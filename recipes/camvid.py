@@ -5,7 +5,7 @@ Command:   hswish train CAMVID --model lraspp_mobilenet_v3_small --recipe camvid
 Hardware:  a GPU of 8 GB, or patience: 2 CPU cores do 15 pictures a second with Small, 6 with Large
 Time:      on 2 CPU cores 9 h Small, 22 h Large, by these rates; not run in full here: no GPU
 Aim:       test mIoU 57 to 64 Small, 63 to 71 Large. Published from scratch at this size: ENet 51 to 53, ESPNet 55.6,
-           CGNet 65.6, DABNet 66.7, LETNet 70.5. What was measured of it stands in docs/log.md
+           CGNet 65.6, DABNet 66.7, LETNet 70.5. Not measured in full yet
 Source:    the protocol of those (DABNet, CGNet, LETNet): 800 to 1000 epochs of train + val (468 pictures), weighted
            cross-entropy, zoom 0.5 to 2, poly 0.9. Changed: AdamW with averaged weights; a Lovasz loss, which is
            the score's own gradient; an auxiliary mask; rare things pasted in; batch norms measured anew.

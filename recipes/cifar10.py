@@ -4,7 +4,7 @@ Command:   hswish train CIFAR10 --model mobilenet_v3_small --recipe cifar10
 Hardware:  a GPU; one CPU core, shared with others, makes 50 pictures a second with Small and 28 with Large
 Time:      not run in full here: no GPU, and days without one
 Aim:       top-1 93 to 94 Small, 95 to 96 Large at 17.5 and 66.5 MMAdds; published: 92.57, 94.38 at 18.5 and 68.5.
-           What was measured of it stands in docs/log.md
+           Not measured in full yet
 Source:    the published figures are BSConv's (zeiss-microscopy/BSConv): SGD 0.1, 200 epochs, batch 128, crop and flip,
            stride 1 in the stem and the first stage. Added: cosine, averaged weights, TrivialAugment, cutmix.
 """

@@ -38,7 +38,7 @@ def run_folder(finished: Path, tmp_path: Path) -> Path:
     config["recipe"]["epochs"] = 2
     (out / "config.json").write_text(json.dumps(config))
     state = torch.load(out / "last.ckpt", weights_only=True)
-    torch.save({**state, "best": -1.0}, out / "last.ckpt")
+    torch.save({**state, "at": {**state["at"], "best": -1.0, "finished": False}}, out / "last.ckpt")
     return out
 
 
@@ -167,7 +167,7 @@ def damage(kind: str, path: Path) -> None:
     elif kind == "another dict":
         torch.save({"weights": torch.zeros(3)}, path)
     elif kind == "another network":
-        torch.save({**torch.load(path, weights_only=True), "model": {"x": torch.zeros(3)}}, path)
+        torch.save({**torch.load(path, weights_only=True), "body": {"x": torch.zeros(3)}}, path)
     elif kind == "half a checkpoint":
         torch.save({"epoch": 1}, path)
 
