@@ -74,7 +74,18 @@ def run(command: list[str] | str, folder: Path) -> None:
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
+LONG = {"data.md", "training.md"}
+"""pages whose commands take minutes; `make test-all` runs them"""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name in LONG else [])
+        for page in PAGES
+        if commands(page)
+    ],
+)
 def test_each_command_succeeds(page: Path, workspace: Path) -> None:
     for command in commands(page):
         run(command, workspace)

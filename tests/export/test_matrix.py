@@ -120,6 +120,7 @@ def test_half_the_bytes(format: str, name: str, tmp_path: Path) -> None:
     assert half.largest_difference > whole.largest_difference
 
 
+@pytest.mark.slow  # its compiler takes half a minute
 def test_executorch(tmp_path: Path) -> None:
     pytest.importorskip("executorch")
     (report,) = export(network("mobilenet_v3_small"), ["executorch"], tmp_path / "m", pictures(2), threads=1)

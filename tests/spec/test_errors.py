@@ -16,6 +16,7 @@ from hswish.spec.errors import (
     MissingPackageError,
     ModelFileError,
     OptionError,
+    ParityError,
     PictureError,
     SaveError,
     unknown_name,
@@ -29,6 +30,7 @@ EXAMPLES = [
     OptionError("d"),
     SaveError("e"),
     DownloadError("f"),
+    ParityError("g"),
     MissingPackageError("torch", "train", "training"),
 ]
 
