@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from hswish.train import Interrupted, Reporter, train
 from tests.cli.conftest import QUICK, make_pictures, make_scenes
-from tests.webserver import WebServer
+from tests.servers.web import FolderWeb
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def test_shards_train_and_are_measured_like_the_folder(hswish_cli, tmp_path):
     assert made["splits"]["train"]["shards"] > 1
     hswish_cli("train", tmp_path / "shards", "-m", "mobilenet_v3_small", "-o", tmp_path / "run", *QUICK).success()
     model = tmp_path / "run/best.safetensors"
-    with WebServer(tmp_path / "shards") as web:
+    with FolderWeb(tmp_path / "shards") as web:
         scores = [
             json.loads(hswish_cli("eval", model, place, "--json", "--workers", 0).success().out)
             for place in (data, tmp_path / "shards", web.url())
@@ -57,7 +57,7 @@ def test_a_run_on_shards_from_the_web_ends_as_one_on_the_folder_that_was_not_int
     hswish_cli("shard", tmp_path / "scenes", "-o", tmp_path / "shards", "--size", 0.01).success()
     flags = ["-m", "lraspp_mobilenet_v3_small", "--size", 32, "--width-mult", 0.25, "--workers", 0, "--batch-size", 2]
     hswish_cli("train", tmp_path / "shards", "-o", tmp_path / "whole", *flags, "--epochs", 2).success()
-    with WebServer(tmp_path / "shards") as web:
+    with FolderWeb(tmp_path / "shards") as web:
         changes = {"epochs": 2, "batch_size": 2, "height": 32}
         with pytest.raises(Interrupted, match="epoch 2, step 1 of 3"):
             train(

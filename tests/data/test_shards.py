@@ -29,7 +29,7 @@ from hswish.data.sharding import write_shards
 from hswish.hub import download as download_module
 from hswish.spec.errors import DataError, DownloadError, OptionError, SaveError
 from hswish.spec.preprocess import Preprocess
-from tests.webserver import WebServer
+from tests.servers.web import FolderWeb
 
 PREPROCESS = Preprocess(height=16, width=16)
 SMALL = 8000
@@ -268,7 +268,7 @@ def test_an_index_of_a_newer_version(shards):
 @pytest.mark.parametrize("ranges", [True, False])
 def test_the_web_gives_what_the_folder_gives(shards, ranges, home):
     expected = batches(open_data(shards), epochs=1)
-    with WebServer(shards, ranges) as web:
+    with FolderWeb(shards, ranges) as web:
         source = open_data(web.url())
         assert source.name == "set"
         assert_same(batches(source, epochs=1, workers=2), expected)
@@ -287,17 +287,17 @@ def test_cut_connections_are_mended(pictures, tmp_path, ranges):
     """A server with ranges goes on from where it broke off, one without begins again; the bytes are right."""
     write_shards(open_data(pictures), tmp_path / "large")
     expected = batches(open_data(tmp_path / "large"), epochs=1)
-    with WebServer(tmp_path / "large", ranges) as web:
-        web.refuse = {"train/000000.tar": [503]}
-        web.cut_after = {"train/000000.tar": [20_000, 20_000, 0]}
+    with FolderWeb(tmp_path / "large", ranges) as web:
+        web.files["/train/000000.tar"].refusals = [(503, {})]
+        web.files["/train/000000.tar"].cuts = [20_000, 20_000, 0]
         assert_same(batches(open_data(web.url()), epochs=1), expected)
-        asked = [asked for path, asked in web.requests if path == "train/000000.tar"]
+        asked = [asked for path, asked in web.asked if path == "train/000000.tar"]
         assert asked[:3] == [None, None, "bytes=16384-"]
         assert len(asked) == 5
 
 
 def test_what_is_not_there_ends_with_its_address(shards):
-    with WebServer(shards) as web:
+    with FolderWeb(shards) as web:
         source = open_data(web.url())
         (shards / "train/000001.tar").unlink()
         bad = [problem for batch in batches(source, epochs=1) for problem in batch.bad]
@@ -312,7 +312,7 @@ def test_what_is_not_there_ends_with_its_address(shards):
 
 
 def test_wrong_bytes_from_a_server_are_never_used(shards):
-    with WebServer(shards) as web:
+    with FolderWeb(shards) as web:
         source = open_data(web.url())
         for path in shards.glob("train/*.tar"):
             data = bytearray(path.read_bytes())
@@ -330,7 +330,7 @@ def test_data_larger_than_the_cache(shards, home, monkeypatch):
     assert limit < 0.6 * sum(sizes)
     monkeypatch.setenv("HSWISH_SHARD_CACHE_GB", str(limit / 1e9))
     monkeypatch.setattr("hswish.data.shard_store._OPEN_SHARDS", 2)
-    with WebServer(shards) as web:
+    with FolderWeb(shards) as web:
         source = open_data(web.url())
         loader = TrainLoader(
             PictureDataset(
@@ -353,7 +353,7 @@ def test_shards_are_fetched_before_they_are_asked_for(pictures, tmp_path, monkey
     monkeypatch.setattr("hswish.data.order.LANES", 2)
     write_shards(open_data(pictures), tmp_path / "shards", shard_bytes=4_500)
     count = len(list((tmp_path / "shards").glob("train/*.tar")))
-    with WebServer(tmp_path / "shards") as web:
+    with FolderWeb(tmp_path / "shards") as web:
         source = open_data(web.url())
         loader = TrainLoader(
             PictureDataset(source, "train", TrainTransform(Augment(), PREPROCESS, source.task)), batch_size=2, workers=0
@@ -370,7 +370,7 @@ def test_shards_are_fetched_before_they_are_asked_for(pictures, tmp_path, monkey
         here.append(len(list((home / "shards").glob("*.tar"))))
         assert here[-1] == 6 < count  # of two lanes one each, and four more
         list(epoch)
-        asked = [path for path, _ in web.requests if path.startswith("train/")]
+        asked = [path for path, _ in web.asked if path.startswith("train/")]
         assert len(set(asked)) == len(asked) == count - 1  # the last batch would have been one picture, in one shard
     assert not [thread for thread in threading.enumerate() if thread.name == "hswish-fetch-ahead"]
 

@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 @dataclass
@@ -52,9 +53,46 @@ class Web:
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.server.server_port}{path}"
 
+    def find(self, path: str) -> Resource | None:
+        return self.files.get(path)
+
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+
+class FolderWeb(Web):
+    """Serves the files below `folder`: as a context, with `url(path)`, and `asked` as (path, Range)."""
+
+    def __init__(self, folder: Path, ranges: bool = True) -> None:
+        super().__init__()
+        self.folder = folder
+        for file in folder.rglob("*"):
+            self.files[f"/{file.relative_to(folder).as_posix()}"] = Resource(b"", ranges=ranges)
+
+    def find(self, path: str) -> Resource | None:
+        """The file as it is on the disk now."""
+        file, resource = self.folder / path.lstrip("/"), self.files.get(path)
+        if resource is None or not file.is_file():
+            return None
+        resource.body = file.read_bytes()
+        return resource
+
+    def __enter__(self) -> FolderWeb:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def url(self, path: str = "") -> str:
+        return super().url(f"/{path}")
+
+    @property
+    def asked(self) -> list[tuple[str, str | None]]:
+        return [(request.path.lstrip("/"), request.headers.get("range")) for request in self.requests]
+
+    def count(self, path: str) -> int:
+        return sum(asked == path for asked, _ in self.asked)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -63,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = re.sub(r"^http://[^/]+", "", self.path)  # as a proxy is asked
         self.web.requests.append(Request("GET", self.path, {key.lower(): value for key, value in self.headers.items()}))
-        resource = self.web.files.get(path.split("?")[0])
+        resource = self.web.find(path.split("?")[0])
         if resource is None:
             self._answer(404, b"nothing here")
         elif resource.refusals:

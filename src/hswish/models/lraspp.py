@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from hswish.models.activations import HSigmoid
 from hswish.models.block import ConvNormAct
-from hswish.spec.architecture import ConcatHead, LRASPPHead, Options, Pooling
+from hswish.spec.architecture import GatedHead, LRASPPHead, Options, Pooling
 
 
 class GatedFeatures(nn.Module):
     """The 1/16 branch: deep map (N, C, h, w) to features (N, F, h, w), each channel gated by its surroundings."""
 
-    def __init__(self, head: LRASPPHead | ConcatHead, options: Options) -> None:
+    def __init__(self, head: GatedHead, options: Options) -> None:
         super().__init__()
         self.features = ConvNormAct(head.high_channels, head.channels, options, act="relu", bn_eps=head.bn_eps)
         self.pool = WindowPool(head.pooling) if head.pooling else nn.AdaptiveAvgPool2d(1)

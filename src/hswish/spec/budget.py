@@ -14,6 +14,7 @@ from hswish.spec.architecture import (
     Block,
     ClassifierHead,
     ConcatHead,
+    GatedHead,
     LRASPPHead,
     SegmentationHead,
 )
@@ -91,7 +92,7 @@ def _segmentation(
 ) -> Iterator[LayerCost]:
     deep, width, classes = head.high_channels, head.channels, head.num_classes
     yield _conv("head.features", "conv 1x1", deep, width, 1, *high)
-    if isinstance(head, LRASPPHead | ConcatHead):
+    if isinstance(head, GatedHead):
         pooled = head.pooling.grid(*high) if head.pooling else (1, 1)
         yield _pointwise("head.gate", deep, width, pooled, bias=head.gate_bias)
     if isinstance(head, LRASPPHead):

@@ -17,11 +17,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from make_fastseg_goldens import write_goldens
+from torch_goldens import write_goldens
 
 COMMIT = "3e6938cedcbbc5ee5bc50780ea18e644702d85fc"
 SHA256 = "10c8ec2c38188764be9c36419f0a479ee3b082fb0ce62d5c5eb3bd8905884451"
-SIZES = ((96, 96), (75, 101))
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "large": ("mobilenetv3_large", {}),
     "large_w075": ("mobilenetv3_large", {"num_classes": 10, "width_mult": 0.75}),
@@ -39,7 +38,7 @@ def main(folder: Path) -> None:
     code = importlib.import_module("mobilenetv3")
     for stem, (network, arguments) in NETWORKS.items():
         model = getattr(code, network)(**arguments)
-        write_goldens("d-li14", COMMIT[:7], stem, network, arguments, model, SIZES)
+        write_goldens("d-li14", COMMIT[:7], stem, network, arguments, model)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-import torch
-from golden import FOLDER, Array, Golden, fit_gain, formula_input, formula_weights, pick, save_golden
+from torch_goldens import write_goldens
 
 # The pooling window is 49 cells of 8 pixels: a smaller picture is an error in fastseg.
 ONE_WINDOW, EVEN, ODD = (392, 392), (520, 552), (523, 557)
@@ -29,46 +27,6 @@ NETWORKS: dict[str, tuple[str, Sequence[tuple[int, int]], dict[str, Any]]] = {
     "small_f128": ("MobileV3Small", (ODD,), {"num_classes": 19, "num_filters": 128}),
     "small_f64": ("MobileV3Small", (ONE_WINDOW, EVEN), {"num_classes": 19, "num_filters": 64}),
 }
-
-
-def write_goldens(
-    library: str,
-    version: str,
-    stem: str,
-    network: str,
-    arguments: dict[str, Any],
-    model: torch.nn.Module,
-    sizes: Sequence[tuple[int, int]],
-) -> None:
-    """Fill `model` by the formula, run it at each of `sizes` (H, W), and keep what it answers."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    model.eval()
-    for size in sizes:
-        input_shape = (2 if max(size) < 200 else 1, 3, *size)
-        pictures = torch.from_numpy(formula_input(input_shape))
-
-        def answer(gain: float, pictures: torch.Tensor = pictures) -> Array:
-            weights = formula_weights(shapes, gain=gain)
-            model.load_state_dict({name: torch.from_numpy(np.asarray(value)) for name, value in weights.items()})
-            with torch.inference_mode():
-                return model(pictures).numpy()
-
-        gain = fit_gain(answer)
-        output = answer(gain)
-        golden = Golden(
-            library=library,
-            version=version,
-            network=network,
-            arguments=arguments,
-            shapes=shapes,
-            gain=gain,
-            input_shape=input_shape,
-            output_shape=output.shape,
-            answers=pick(output),
-        )
-        path = FOLDER / f"{library}-{stem}-{size[0]}x{size[1]}.npz"
-        save_golden(path, golden)
-        print(f"{path.name}: {path.stat().st_size} bytes, gain {gain}, standard deviation {output.std():.3f}")
 
 
 def main() -> None:

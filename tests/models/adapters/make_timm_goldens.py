@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from make_torchvision_goldens import leave_out_compiled_operators, write_goldens
+from make_torchvision_goldens import leave_out_compiled_operators
 from published import Published, formula_picture, pick_values, save_published
+from torch_goldens import write_goldens
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "mobilenetv3_large_100": {},

@@ -18,14 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).parent))
-from golden import FOLDER, Array, Golden, fit_gain, formula_input, formula_weights, pick, save_golden
 from published import Published, formula_picture, pick_values, save_published
-
-SIZES = ((2, 3, 96, 96), (2, 3, 75, 101))
-"""(N, C, H, W): even sides, where SAME padding is asymmetric, and odd ones"""
+from torch_goldens import write_goldens
 
 CLASSIFIERS: dict[str, tuple[str, dict[str, Any]]] = {
     "large": ("mobilenet_v3_large", {}),
@@ -45,44 +40,6 @@ def leave_out_compiled_operators() -> None:
     """Let `import torchvision` pass without its compiled part."""
     for name in ("_meta_registrations", "_autograd_registrations"):
         sys.modules[f"torchvision.{name}"] = ModuleType(f"torchvision.{name}")
-
-
-def write_goldens(
-    library: str, version: str, stem: str, network: str, arguments: dict[str, Any], model: torch.nn.Module
-) -> None:
-    """Fill `model` by the formula, run it at each of `SIZES`, and keep what it answers."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    model.eval()
-
-    def answer(gain: float, size: tuple[int, ...] = SIZES[0]) -> Array:
-        weights = formula_weights(shapes, gain=gain)
-        model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-        with torch.inference_mode():
-            output = model(torch.from_numpy(formula_input(size)))
-        return (output["out"] if isinstance(output, dict) else output).numpy()
-
-    gain = fit_gain(answer)
-    for size in SIZES:
-        output = answer(gain, size)
-        golden = Golden(
-            library=library,
-            version=version,
-            network=network,
-            arguments=arguments,
-            shapes=shapes,
-            gain=gain,
-            input_shape=size,
-            output_shape=tuple(output.shape),
-            answers=pick(output),
-        )
-        path = FOLDER / f"{library}-{stem}-{size[2]}x{size[3]}.npz"
-        save_golden(path, golden)
-        print(f"{path.name}: gain {gain}, standard deviation {output.std():.3f}, between pictures {spread(output):.3f}")
-
-
-def spread(output: Array) -> float:
-    """Mean difference between the answers to the first and the last picture."""
-    return float(abs(output[0] - output[-1]).mean())
 
 
 def main() -> None:

@@ -78,12 +78,11 @@ class Skip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LRASPPHead:
-    """Lite R-ASPP (Figure 10): a gated deep map and a 1/8 skip, summed as class scores."""
+class GatedHead:
+    """What the readings of Lite R-ASPP share: the deep map, gated by its pooled surroundings."""
 
     high_channels: int
     """channels of the deepest map (the last 1x1 convolution's output)"""
-    skip: Skip
     channels: int
     """F: width of the head"""
     num_classes: int
@@ -92,24 +91,23 @@ class LRASPPHead:
     """None: global"""
     gate: Literal["sigmoid", "hard_sigmoid"]
     gate_bias: bool
-    align_corners: bool
     bn_eps: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConcatHead:
-    """Lite R-ASPP with a decoder: the gated deep map meets a 1/4 and a 1/2 skip by concatenation."""
+class LRASPPHead(GatedHead):
+    """Lite R-ASPP (Figure 10): the gated map and a 1/8 skip, summed as class scores."""
 
-    high_channels: int
+    skip: Skip
+    align_corners: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConcatHead(GatedHead):
+    """Lite R-ASPP with a decoder: the gated map meets a 1/4 and a 1/2 skip by concatenation."""
+
     skips: tuple[Skip, Skip]
     """at 1/4, then at 1/2"""
-    channels: int
-    num_classes: int
-    dropout: float
-    pooling: Pooling | None
-    gate: Literal["sigmoid", "hard_sigmoid"]
-    gate_bias: bool
-    bn_eps: float
 
 
 @dataclass(frozen=True, kw_only=True)
