@@ -3,15 +3,15 @@
     python -m benchmarks.startup            # a table; about 70 seconds on 2 cores
     python -m benchmarks.startup --json     # one object: machine, versions, rows
 
-Measured on 2 cores of an AMD EPYC, Linux 6.18, Python 3.11.7, torch 2.13.0+cpu, 9 runs:
+Measured on 2 cores of an AMD EPYC, Linux 6.18, Python 3.11.7, torch 2.13.0+cpu, `--runs 5`:
 
                                 median       min       max   ratio
-    python -c pass                 12 ms     11 ms     16 ms
-    import hswish                  23 ms     22 ms     33 ms
-    import torch                 1459 ms   1306 ms   1703 ms   62.6x of import hswish
-    import lightning_fabric      4390 ms   4262 ms   4777 ms   188.4x of import hswish
-    hswish --help                 186 ms    165 ms    238 ms
-    torchrun --help              1490 ms   1387 ms   1582 ms   8.0x of hswish --help
+    python -c pass                 12 ms     11 ms     17 ms
+    import hswish                  24 ms     22 ms     34 ms
+    import torch                 1526 ms   1358 ms   1693 ms   62.5x of import hswish
+    import lightning_fabric      4507 ms   4471 ms   4757 ms   184.5x of import hswish
+    hswish --help                 207 ms    199 ms    247 ms
+    torchrun --help              1552 ms   1436 ms   1653 ms   7.5x of hswish --help
 
 `import hswish` is quick because it puts work off: the first use of a network still pays for torch.
 
