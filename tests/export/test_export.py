@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from hswish.export import FORMATS, ExportOptions, export
-from hswish.export.graph import Convolution
 from hswish.export.onnx import OnnxWriter
 from hswish.export.trace import trace
 from hswish.models.activations import HSwish
 from hswish.spec.errors import MissingPackageError, OptionError, ParityError, SaveError
+from hswish.spec.graph import Convolution
 from tests.contract.networks import CLASSES, network, pictures
 
 onnx = pytest.importorskip("onnx")

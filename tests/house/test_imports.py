@@ -30,12 +30,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluate": JOB_FLOOR,
     # Measuring is part of the other jobs: training picks its best epoch, export and bench show scores.
     "train": JOB_FLOOR | {"evaluate"},
-    "export": JOB_FLOOR | {"evaluate"},
+    "quantize": JOB_FLOOR | {"evaluate"},
+    "export": JOB_FLOOR | {"evaluate", "quantize"},
     "bench": JOB_FLOOR | {"evaluate"},
     "adapt": JOB_FLOOR | {"evaluate"},
     "serve": {"runtime", "hub", "spec"},
     "__main__": {"cli"},
-    "cli": JOB_FLOOR | {"evaluate", "train", "export", "bench", "adapt", "serve"},
+    "cli": JOB_FLOOR | {"evaluate", "train", "quantize", "export", "bench", "adapt", "serve"},
 }
 
 # The base install (what a device needs), room by room; torch is there from `models` and `data` upwards.

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hswish.export import graph as g
 from hswish.export.job import Job, Writer
+from hswish.spec import graph as g
 from hswish.spec.artifact import METADATA_KEY
 from hswish.spec.errors import MissingPackageError, ModelFileError
 from hswish.spec.interface import INTERFACE_KEY

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from hswish.export.graph import Graph, WindowPool
 from hswish.models.described import DescribedModule
 from hswish.spec.artifact import Description
 from hswish.spec.errors import OptionError
+from hswish.spec.graph import Graph, WindowPool
 from hswish.spec.interface import Interface
 
 

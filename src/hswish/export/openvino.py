@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from hswish.export import graph as g
 from hswish.export.job import Job, Writer
+from hswish.spec import graph as g
 from hswish.spec.artifact import METADATA_KEY
 from hswish.spec.errors import MissingPackageError
 from hswish.spec.interface import INTERFACE_KEY

@@ -1,7 +1,7 @@
 """From a torch network to the list of operations that every format is written from.
 
 The network itself knows nothing of exporting: `torch.fx` follows its forward pass, and each
-module or function met becomes one node of `hswish.export.graph`.
+module or function met becomes one node of `hswish.spec.graph`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from hswish.export.graph import (
+from hswish.models.activations import HSigmoid, HSwish
+from hswish.models.block import SameConv2d
+from hswish.models.described import DescribedModule
+from hswish.models.lraspp import WindowPool as PoolModule
+from hswish.models.lraspp import upsample
+from hswish.spec.errors import OptionError
+from hswish.spec.graph import (
     INPUT,
     Activation,
     ActivationKind,
@@ -34,12 +40,6 @@ from hswish.export.graph import (
     Resize,
     WindowPool,
 )
-from hswish.models.activations import HSigmoid, HSwish
-from hswish.models.block import SameConv2d
-from hswish.models.described import DescribedModule
-from hswish.models.lraspp import WindowPool as PoolModule
-from hswish.models.lraspp import upsample
-from hswish.spec.errors import OptionError
 from hswish.spec.preprocess import Preprocess
 
 _ACTIVATIONS: dict[type[nn.Module], ActivationKind] = {

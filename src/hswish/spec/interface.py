@@ -23,7 +23,7 @@ INTERFACE_KEY = "hswish_interface"
 
 Takes = Literal["normalised", "pixels"]
 Gives = Literal["logits", "mask"]
-Precision = Literal["float32", "float16"]
+Precision = Literal["float32", "float16", "int8", "int8-weights"]
 
 
 @dataclass(frozen=True, kw_only=True)

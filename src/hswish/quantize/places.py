@@ -1,0 +1,108 @@
+"""Where a runtime rounds: which values are held in bytes, and which layers in 8-bit weights.
+
+Runtimes differ in what they compute before they round. OpenVINO's and our own integer kernels finish a
+convolution, its activation and the sum of a residual in one step; ONNX Runtime and LiteRT write bytes
+between them. A `Scheme` says so, and everything else follows from the graph.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Literal
+
+from hswish.spec import graph as g
+
+Squeeze = Literal["float", "int8"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme:
+    """What a runtime's integer kernels do, and what is to stay in float32."""
+
+    fused: frozenset[g.ActivationKind] = frozenset(("relu", "hard_swish", "hard_sigmoid", "sigmoid"))
+    """activations that are computed with the layer before them: the value between is not rounded"""
+    fused_add: bool = True
+    """the same of a sum: a layer's result that only the sum reads is not rounded before it"""
+    squeeze: Squeeze = "float"
+    """the branches from a pooled map to a gate (squeeze-and-excitation, LR-ASPP's attention)"""
+    weight_bits: Literal[7, 8] = 8
+    kept: frozenset[str] = frozenset()
+    """names of the layers that stay in float32, their activations included"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Names of what is rounded."""
+
+    values: frozenset[str]
+    """held in bytes"""
+    layers: frozenset[str]
+    """multiply by 8-bit weights"""
+
+
+def places(graph: g.Graph, scheme: Scheme) -> Places:
+    """The values and layers of `graph` that `scheme` rounds.
+
+    A value is held in bytes where something that computes on bytes reads it; the answer never is.
+    """
+    readers = readers_of(graph)
+    kept = scheme.kept | {act.name for name in scheme.kept for act in readers[name] if isinstance(act, g.Activation)}
+    branches = squeezes(graph) if scheme.squeeze == "float" else frozenset()
+    end = _step_ends(graph, scheme, readers)
+    takes: dict[str, bool] = {}  # whether a node computes on bytes
+    values: set[str] = set()
+    for node in reversed(graph.nodes):
+        name = node.name
+        wanted = any(takes[reader.name] for reader in readers[name])
+        if wanted and end[name] == name and name not in branches and name != graph.output:
+            values.add(name)
+        full = name in kept or name in branches or isinstance(node, (g.FromPixels, g.ArgMax))
+        takes[name] = not full and (is_layer(node) or end[name] in values)
+    if any(takes[reader.name] for reader in readers[g.INPUT]):
+        values.add(g.INPUT)
+    layers = frozenset(node.name for node in graph.nodes if is_layer(node) and takes[node.name])
+    return Places(values=frozenset(values), layers=layers)
+
+
+def squeezes(graph: g.Graph) -> frozenset[str]:
+    """Names of the nodes between a map and its gate: pooling, its layers, the sigmoid, a resize of the gate."""
+    found: set[str] = set()
+    for product in (node for node in graph.nodes if isinstance(node, g.Multiply)):
+        for gate in product.inputs:
+            trail = [gate]
+            while trail[-1] != g.INPUT and not isinstance(graph[trail[-1]], (g.GlobalPool, g.WindowPool)):
+                trail.append(graph[trail[-1]].inputs[0])
+            if trail[-1] != g.INPUT and not any(isinstance(graph[name], g.Multiply) for name in trail):
+                found.update(trail)
+    return frozenset(found)
+
+
+def readers_of(graph: g.Graph) -> dict[str, list[g.Node]]:
+    """The nodes that read each value."""
+    readers: dict[str, list[g.Node]] = defaultdict(list)
+    for node in graph.nodes:
+        for name in node.inputs:
+            readers[name].append(node)
+    return readers
+
+
+def is_layer(node: g.Node) -> bool:
+    """Whether a node multiplies by weights."""
+    return isinstance(node, (g.Convolution, g.Linear))
+
+
+def _step_ends(graph: g.Graph, scheme: Scheme, readers: dict[str, list[g.Node]]) -> dict[str, str]:
+    """For each node the name of the value that the step it belongs to ends in."""
+    end = {node.name: node.name for node in graph.nodes}
+    taken: set[str] = set()  # sums that have a layer computed with them
+    for node in reversed(graph.nodes):
+        if len(readers[node.name]) != 1 or not isinstance(node, (g.Convolution, g.Linear, g.Add)):
+            continue
+        (reader,) = readers[node.name]
+        if isinstance(reader, g.Activation) and reader.kind in scheme.fused:
+            end[node.name] = end[reader.name]
+        elif is_layer(node) and isinstance(reader, g.Add) and scheme.fused_add and reader.name not in taken:
+            taken.add(reader.name)
+            end[node.name] = end[reader.name]
+    return end
