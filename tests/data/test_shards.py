@@ -16,11 +16,11 @@ from PIL import Image
 
 from hswish.data import (
     Augment,
+    EvalLoader,
     PictureDataset,
     TrainLoader,
     TrainTransform,
     class_frequencies,
-    eval_loader,
     open_data,
 )
 from hswish.data.order import epoch_order
@@ -278,7 +278,7 @@ def test_the_web_gives_what_the_folder_gives(shards, ranges, home):
         assert_same(batches(source, epochs=1), expected)
         assert len(web.requests) == asked
         assert open_data(web.url("index.json")).splits == source.splits
-        (batch,) = eval_loader(source, "val", PREPROCESS, batch_size=8, workers=0)
+        (batch,) = EvalLoader(source, "val", PREPROCESS, batch_size=8, workers=0)
         assert len(batch) == 6
 
 

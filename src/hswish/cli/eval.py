@@ -27,7 +27,7 @@ def eval_command(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
     limit: Annotated[int | None, typer.Option(min=1, help="Measure so many pictures, evenly spaced.")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Loader processes.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Reading threads.")] = None,
     engine: Annotated[str | None, typer.Option(help="What runs the model; the best one here by default.")] = None,
     confusion: Annotated[
         Path | None, typer.Option(help="Write the confusion matrix as a PNG.", show_default=False)
@@ -51,7 +51,6 @@ def eval_command(
       hswish eval best.safetensors pictures/ --split train --suspects 48
     """
     from hswish.data import open_data
-    from hswish.data.workers import worker_deaths
     from hswish.evaluate import Suspects, evaluate
     from hswish.runtime import open_engine
 
@@ -64,7 +63,7 @@ def eval_command(
     if source.made_splits:
         print_note(f"{source.name}: {source.made_splits}")
     watch = Suspects(description.classes, suspects) if suspects else None
-    with counting(split, "pictures") as update, worker_deaths("try again with --workers 0"):
+    with counting(split, "pictures") as update:
         try:
             evaluation = evaluate(
                 runner, source, split, batch_size=batch_size, workers=workers, limit=limit, progress=update, watch=watch

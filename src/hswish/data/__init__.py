@@ -1,10 +1,10 @@
 """Data sets on disk, joint augmentation of pictures and masks, and batches.
 
-    opening  ->  DataSource  ->  PictureDataset + transform  ->  TrainLoader, eval_loader
-    (layouts, splits,   (source)            (dataset, augment)         (loader)
+    opening  ->  DataSource  ->  PictureDataset + transform  ->  TrainLoader, EvalLoader
+    (layouts, splits,   (source)            (dataset, augment)         (loader, eval_loader)
      shards)
 
-Only `dataset`, `loader`, `mixing` and `workers` import torch, only `augment` albumentations and only
+Only `loader`, `mixing` and `workers`, which train, import torch, only `augment` albumentations and only
 `digits` scikit-learn; every name here loads its file when it is first used.
 """
 
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hswish.data.augment import Augment, EvalTransform, TrainTransform
     from hswish.data.dataset import PictureDataset, Sample, train_dataset
-    from hswish.data.loader import Batch, EvalBatch, TrainLoader, eval_loader
+    from hswish.data.eval_loader import EvalBatch, EvalLoader
+    from hswish.data.loader import Batch, TrainLoader
     from hswish.data.opening import BUILT_IN, open_data
     from hswish.data.problems import BadFile, raise_fatal, too_many_bad
     from hswish.data.source import DataSource, Hints, Item
@@ -29,7 +30,8 @@ _HOMES = {
     "BadFile": "problems",
     "Batch": "loader",
     "DataSource": "source",
-    "EvalBatch": "loader",
+    "EvalBatch": "eval_loader",
+    "EvalLoader": "eval_loader",
     "EvalTransform": "augment",
     "Hints": "source",
     "Item": "source",
@@ -41,7 +43,6 @@ _HOMES = {
     "class_frequencies": "statistics",
     "class_weights": "statistics",
     "default_workers": "workers",
-    "eval_loader": "loader",
     "open_data": "opening",
     "raise_fatal": "problems",
     "too_many_bad": "problems",
@@ -55,6 +56,7 @@ __all__ = [
     "Batch",
     "DataSource",
     "EvalBatch",
+    "EvalLoader",
     "EvalTransform",
     "Hints",
     "Item",
@@ -66,7 +68,6 @@ __all__ = [
     "class_frequencies",
     "class_weights",
     "default_workers",
-    "eval_loader",
     "open_data",
     "raise_fatal",
     "too_many_bad",

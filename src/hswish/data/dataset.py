@@ -1,14 +1,12 @@
-"""The data set as torch sees it: an item by (epoch, index), or what is wrong with it."""
+"""A split as loaders see it: an item by (epoch, index), or what is wrong with it. No torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from hswish.data.augment import Augment, TrainTransform, Transform
 from hswish.data.problems import BadFile
@@ -26,9 +24,9 @@ Key = tuple[int, int]
 class Sample:
     """One item, ready for a batch."""
 
-    picture: Tensor
-    """(C, h, w) float32, normalised"""
-    target: int | Tensor
+    picture: NDArray[Any]
+    """(C, h, w) float32, normalised; in an evaluation whatever the engine takes"""
+    target: int | NDArray[np.uint8]
     """class index, or mask (H, W) uint8"""
     index: int
     """of the item in its split"""
@@ -36,8 +34,8 @@ class Sample:
     """(height, width) of the picture as it was read, in pixels"""
 
 
-class PictureDataset(Dataset[Sample | BadFile]):
-    """The items of one split, transformed. Nothing is cached.
+class PictureDataset:
+    """The items of one split, transformed, which is all that torch asks of a data set. Nothing is cached.
 
     The random numbers of an item come from (seed, epoch, index) alone: neither the process
     that loads it nor what was loaded before it matters.
@@ -82,12 +80,7 @@ class PictureDataset(Dataset[Sample | BadFile]):
             return BadFile(name, reason, fatal=True)
         except MemoryError:
             return BadFile(self.source.label(item), "does not fit into memory; scale it down")
-        return Sample(
-            picture=torch.from_numpy(pixels),
-            target=target if isinstance(target, int) else torch.from_numpy(target),
-            index=index,
-            size=(picture.height, picture.width),
-        )
+        return Sample(picture=pixels, target=target, index=index, size=(picture.height, picture.width))
 
     def _paste(
         self, pixels: NDArray[np.float32], mask: NDArray[np.uint8], seed: int

@@ -1,4 +1,4 @@
-"""Batches for training and evaluation, loaded by worker processes.
+"""Batches for training, loaded by worker processes.
 
 Training order is stateless: the order of an epoch is a pure function of (seed, epoch), so a
 run that resumes at (epoch, batch) sees the very batches it would have seen.
@@ -6,23 +6,16 @@ run that resumes at (epoch, batch) sees the very batches it would have seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from hswish.data.augment import EvalTransform
 from hswish.data.dataset import PictureDataset, Sample
 from hswish.data.fetch_ahead import fetching_ahead
-from hswish.data.order import epoch_order
+from hswish.data.order import checked_batch_size, epoch_order
 from hswish.data.problems import BadFile
-from hswish.data.source import DataSource
 from hswish.data.workers import KeySampler, data_loader
 from hswish.spec.errors import OptionError
 
@@ -42,32 +35,6 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.indices)
-
-
-@dataclass(frozen=True)
-class EvalBatch:
-    """Items for evaluation; lists, since pictures may differ in size."""
-
-    pictures: list[NDArray[Any]]
-    """(C, h, w) float32 each, preprocessed"""
-    targets: list[int | NDArray[np.uint8]]
-    """class index, or mask (H, W) at its own size"""
-    sizes: list[tuple[int, int]]
-    """(H, W) of the pictures as they were read"""
-    names: list[str]
-    """of the pictures, as an error calls them"""
-    indices: list[int]
-    """of the items in their split"""
-    bad: list[BadFile]
-    """files of this batch that could not be used"""
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-
-# --------------------------------------------------------------------------------------
-# Training
-# --------------------------------------------------------------------------------------
 
 
 def batched(order: Sequence[int], batch_size: int) -> list[list[int]]:
@@ -107,7 +74,7 @@ class TrainLoader:
     ) -> None:
         if not 0 <= rank < world_size:
             raise OptionError(f"rank must be 0 to {world_size - 1}, not {rank}")
-        self.dataset, self.batch_size, self.seed = dataset, _checked_batch_size(batch_size), seed
+        self.dataset, self.batch_size, self.seed = dataset, checked_batch_size(batch_size), seed
         self._rank, self._world_size = rank, world_size
         self._runs = dataset.source.runs(dataset.split)
         self._sampler = KeySampler()
@@ -139,70 +106,8 @@ def _collate_train(loaded: list[Sample | BadFile]) -> Batch:
         good = []  # bad files left one picture only, which batch norm could not take
     targets = [sample.target for sample in good]
     return Batch(
-        pictures=torch.stack([sample.picture for sample in good]) if good else torch.empty(0),
+        pictures=torch.stack([torch.from_numpy(sample.picture) for sample in good]) if good else torch.empty(0),
         targets=torch.stack([torch.as_tensor(target) for target in targets]) if good else torch.empty(0),
         indices=torch.tensor([sample.index for sample in good], dtype=torch.int64),
         bad=tuple(problem for problem in loaded if isinstance(problem, BadFile)),
     )
-
-
-# --------------------------------------------------------------------------------------
-# Evaluation
-# --------------------------------------------------------------------------------------
-
-
-def eval_loader(
-    source: DataSource,
-    split: str,
-    preprocess: Callable[[Image.Image], NDArray[Any]],
-    *,
-    batch_size: int,
-    workers: int | None = None,
-    limit: int | None = None,
-    share: tuple[int, int] = (0, 1),
-) -> DataLoader[EvalBatch]:
-    """Batches of a split in its order, preprocessed as prediction does; may be iterated again.
-
-    Args:
-        preprocess: a `Preprocess`, or another way from an RGB picture to an engine's input.
-        limit: take this many items only, evenly spaced so that every class is met.
-        share: (rank, processes): of those, every so many-th from the rank-th on.
-
-    Raises:
-        DataError: no such split.
-        OptionError: a number is out of range.
-    """
-    dataset = PictureDataset(source, split, EvalTransform(preprocess))
-    if limit is not None and limit < 1:
-        raise OptionError(f"limit must be 1 or more, not {limit}")
-    count = len(dataset)
-    taken = min(count, limit or count)
-    indices = [index * count // taken for index in range(share[0], taken, share[1])]
-    size = _checked_batch_size(batch_size)
-    sampler = KeySampler()
-    sampler.batches = [
-        [(0, index) for index in indices[start : start + size]] for start in range(0, len(indices), size)
-    ]
-    return data_loader(dataset, sampler, _CollateEval(dataset), workers, persistent=False)
-
-
-class _CollateEval:
-    def __init__(self, dataset: PictureDataset) -> None:
-        self.dataset = dataset
-
-    def __call__(self, loaded: list[Sample | BadFile]) -> EvalBatch:
-        good = [sample for sample in loaded if isinstance(sample, Sample)]
-        return EvalBatch(
-            pictures=[sample.picture.numpy() for sample in good],
-            targets=[s.target if isinstance(s.target, int) else s.target.numpy() for s in good],
-            sizes=[sample.size for sample in good],
-            names=[self.dataset.source.label(self.dataset.items[sample.index]) for sample in good],
-            indices=[sample.index for sample in good],
-            bad=[problem for problem in loaded if isinstance(problem, BadFile)],
-        )
-
-
-def _checked_batch_size(batch_size: int) -> int:
-    if batch_size < 1:
-        raise OptionError(f"batch_size must be 1 or more, not {batch_size}")
-    return batch_size

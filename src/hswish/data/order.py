@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hswish.spec.errors import OptionError
+
 LANES = 16
 
 
@@ -45,3 +47,14 @@ def _in_lanes(runs: Sequence[int], generator: np.random.Generator) -> NDArray[np
     for number, lane in enumerate(lanes):
         order[number::LANES] = lane
     return order
+
+
+def checked_batch_size(batch_size: int) -> int:
+    """`batch_size` itself.
+
+    Raises:
+        OptionError: it is below 1.
+    """
+    if batch_size < 1:
+        raise OptionError(f"batch_size must be 1 or more, not {batch_size}")
+    return batch_size

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from hswish.data.cores import available_cores
 from hswish.data.dataset import Key, PictureDataset
 from hswish.spec.errors import HswishError, OptionError
 
@@ -30,14 +31,6 @@ def default_workers() -> int:
     if shared.is_dir() and shutil.disk_usage(shared).free < _MIN_SHARED_BYTES:
         return 0
     return min(available_cores(), _MAX_WORKERS)
-
-
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        return os.cpu_count() or 1
 
 
 @contextmanager
@@ -80,7 +73,7 @@ def data_loader(
     if not 0 <= count <= 256:
         raise OptionError(f"workers must be 0 to 256, not {count}")
     return DataLoader(
-        dataset,
+        dataset,  # type: ignore[arg-type]  # __len__ and __getitem__ are all that torch calls
         batch_sampler=sampler,
         collate_fn=collate,
         num_workers=count,

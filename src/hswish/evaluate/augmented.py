@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hswish.data.dataset import PictureDataset
 from hswish.data.problems import BadFile
 from hswish.evaluate.sheet import INK, QUIET, Tile, class_legend, contact_sheet, fit
 from hswish.runtime.results import colour_overlay
 from hswish.spec.errors import DataError, PictureError
 from hswish.spec.files import write_aside
 from hswish.spec.preprocess import Preprocess
-
-if TYPE_CHECKING:
-    from hswish.data.dataset import PictureDataset
 
 _ITEMS = 8
 _EPOCHS = 3
@@ -47,7 +44,7 @@ def augmented_page(dataset: PictureDataset, preprocess: Preprocess, path: str | 
             continue
         for sample in samples:
             if not isinstance(sample, BadFile):
-                panels += _panels(source.classes, to_picture(sample.picture.numpy(), preprocess), sample.target, size)
+                panels += _panels(source.classes, to_picture(sample.picture, preprocess), sample.target, size)
         name = source.classes[item.target] if isinstance(item.target, int) else ""
         lines = [(name, INK)] if name else [(item.picture.rpartition("/")[2], QUIET)]
         tiles.append(Tile(pictures=panels, lines=lines))

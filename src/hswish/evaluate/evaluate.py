@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hswish.data.eval_loader import EvalBatch, EvalLoader
 from hswish.data.problems import raise_fatal, too_many_bad
 from hswish.data.source import DataSource
 from hswish.evaluate.class_names import match_classes
 from hswish.evaluate.evaluation import Evaluation
 from hswish.metrics import ClassificationMetrics, SegmentationMetrics
 from hswish.runtime import Engine, check_answer, interface_of, mask_at_size, nearest_mask
-from hswish.spec.errors import DataError, MissingPackageError
-
-if TYPE_CHECKING:
-    from hswish.data.loader import EvalBatch
+from hswish.spec.errors import DataError
 
 Watch = Callable[[int, NDArray[np.float32], int | NDArray[np.uint8]], object]
 
@@ -47,7 +45,7 @@ def evaluate(
 
     Args:
         batch_size: pictures a run of the network.
-        workers: reading processes; by default what suits this machine.
+        workers: reading threads; by default what suits this machine.
         limit: evaluate only so many pictures.
         progress: called after each batch with (pictures done, pictures in all).
         watch: called for each picture with its index in the split, its logits (K,) or (K, h, w),
@@ -60,7 +58,6 @@ def evaluate(
         DataError: no such split, classes the model does not know, a data set that contradicts
             itself, or more than a tenth of the pictures unreadable.
         ModelFileError: the model's outputs are not what its description promises.
-        MissingPackageError: the data loader's package is not installed.
     """
     start = time.perf_counter()
     description = engine.description
@@ -72,7 +69,9 @@ def evaluate(
     metrics = SegmentationMetrics(count) if source.task == "segmentation" else ClassificationMetrics(count)
     bad: dict[str, str] = {}
     done = 0
-    for batch in _batches(engine, source, split, batch_size, workers, limit, share):
+    reader = interface_of(engine).reader(description)
+    loader = EvalLoader(source, split, reader, batch_size=batch_size, workers=workers, limit=limit, share=share)
+    for batch in loader:
         raise_fatal(batch.bad)
         bad.update((problem.name, problem.reason) for problem in batch.bad)
         _add(metrics, engine, batch, table, watch)
@@ -96,25 +95,6 @@ def evaluate(
         skipped=tuple(sorted({*source.skipped, *bad.items()})),
         seconds=time.perf_counter() - start,
     )
-
-
-def _batches(
-    engine: Engine,
-    source: DataSource,
-    split: str,
-    batch_size: int,
-    workers: int | None,
-    limit: int | None,
-    share: tuple[int, int],
-) -> Iterator[EvalBatch]:
-    try:
-        from hswish.data.loader import eval_loader
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith("hswish"):
-            raise
-        raise MissingPackageError(str(error.name), "train", "evaluation") from error
-    reader = interface_of(engine).reader(engine.description)
-    yield from eval_loader(source, split, reader, batch_size=batch_size, workers=workers, limit=limit, share=share)
 
 
 def _joined(parts: list[tuple[Any, dict[str, str]]]) -> tuple[Any, dict[str, str]]:

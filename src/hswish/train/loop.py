@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from hswish.data import BadFile, Batch, DataSource, PictureDataset, TrainLoader, raise_fatal, too_many_bad
-from hswish.data.workers import available_cores, worker_deaths
+from hswish.data.cores import available_cores
+from hswish.data.workers import worker_deaths
 from hswish.evaluate import Evaluation, evaluate
 from hswish.models import DescribedModule, load, save
 from hswish.models.engine import TorchEngine, channels_last
