@@ -103,5 +103,5 @@ def test_errors_name_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(SaveError, match="cannot save"):
         curves_picture(history_of(3), tmp_path / "file" / "curves.png")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingPackageError, match=r"hswish\[train\]"):
+    with pytest.raises(MissingPackageError, match=r"hswish\[plot\]"):
         curves_picture(history_of(3), tmp_path / "curves.png")

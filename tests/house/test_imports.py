@@ -264,7 +264,9 @@ def test_help_loads_neither_torch_nor_numpy() -> None:
     assert not found & (HEAVY | {"numpy", "PIL", "safetensors"})
 
 
-@pytest.mark.parametrize("name", ["runtime", "hub", "metrics", "spec.artifact", "spec.pictures", "spec.budget"])
+@pytest.mark.parametrize(
+    "name", ["runtime", "hub", "metrics", "data", "evaluate", "bench", "spec.artifact", "spec.pictures", "spec.budget"]
+)
 def test_the_ground_floor_runs_without_torch(name: str) -> None:
     if f"hswish.{name}" in MODULES:
         assert not loaded_after(f"import hswish.{name}") & HEAVY

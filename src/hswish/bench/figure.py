@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hswish.bench.measure import Row
-from hswish.spec.errors import MissingPackageError, OptionError
+from hswish.evaluate.figures import check_drawing
+from hswish.spec.errors import OptionError
 from hswish.spec.files import write_aside
 
 
@@ -21,10 +22,9 @@ def latency_accuracy(rows: Sequence[Row], path: Path) -> None:
     measured = [row for row in rows if row.accuracy is not None]
     if not measured:
         raise OptionError("the picture shows accuracy over time: give --data")
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingPackageError("matplotlib", "train", "drawing the picture") from error
+    check_drawing()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     for threads in sorted({row.threads for row in measured}):

@@ -39,9 +39,12 @@ def bench_command(
       hswish bench best.onnx best.tflite --data pictures/ --plot bench.png --json
     """
     from hswish.bench import contenders, machine, measure
+    from hswish.evaluate.figures import check_drawing
 
     if plot is not None and data is None:
         raise OptionError("--plot shows accuracy over time: give --data")
+    if plot is not None:
+        check_drawing()
     files = [locate_model(model) for model in models]
     found = contenders(files, engine or [], _threads(threads))
     with counting("bench", "rounds") as update:

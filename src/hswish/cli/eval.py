@@ -52,8 +52,11 @@ def eval_command(
     """
     from hswish.data import open_data
     from hswish.evaluate import Suspects, evaluate
+    from hswish.evaluate.figures import check_drawing, confusion_picture
     from hswish.runtime import open_engine
 
+    if confusion is not None:
+        check_drawing()
     file = locate_model(model)
     runner = open_engine(file, engine)
     description = runner.description
@@ -73,8 +76,6 @@ def eval_command(
     for name, reason in evaluation.skipped:
         print_warning(f"skipped {name}: {reason}")
     if confusion is not None:
-        from hswish.evaluate.figures import confusion_picture
-
         confusion_picture(evaluation, confusion)
     if watch is not None:
         _write_suspects(runner, source, split, watch, out)

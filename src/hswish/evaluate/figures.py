@@ -23,6 +23,18 @@ _BLUE, _ORANGE, _GREEN = "#2563b0", "#d9822b", "#1f8a5b"
 _DPI = 120
 
 
+def check_drawing() -> None:
+    """Find out before hours of work whether their figures can be drawn.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingPackageError("matplotlib", "plot", "drawing figures") from error
+
+
 def confusion_picture(evaluation: Evaluation, path: str | Path) -> None:
     """Draw the confusion matrix, each row as shares of its true class, to `path`.
 
@@ -235,10 +247,9 @@ def _no_frame(axes: Any) -> None:
 
 def _figure(width: float, height: float) -> Figure:
     """An empty figure, in inches, that needs neither a display nor pyplot's global state."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingPackageError("matplotlib", "train", "drawing figures") from error
+    check_drawing()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr, call-arg]
     return figure

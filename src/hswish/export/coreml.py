@@ -153,12 +153,17 @@ def _check(spec: Any, job: Job, path: Path) -> None:
         "sigmoid_hard": kinds["hard_swish"] + kinds["hard_sigmoid"],
         "relu": kinds["relu"],
         "reduce_mean": counts.get("GlobalPool", 0),
-        "resize_bilinear": counts.get("Resize", 0),
+        "resize_bilinear": sum(isinstance(node, g.Resize) and _resizes(node, job.graph) for node in job.graph.nodes),
         "concat": counts.get("Concat", 0),
     }
     wrong = [f"{found[kind]} {kind} for {count}" for kind, count in wanted.items() if found[kind] != count]
     if wrong:
         raise ModelFileError(f"{path}: the converter changed the network ({', '.join(wrong)}); report it to hswish")
+
+
+def _resizes(node: g.Resize, graph: g.Graph) -> bool:
+    """Whether the size changes: at output stride 8 the head's does not, and the converter drops the step."""
+    return graph.shape(node.inputs[0])[2:] != node.shape[2:]
 
 
 @contextlib.contextmanager
