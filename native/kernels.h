@@ -1,0 +1,43 @@
+// The list of kernels: what each instruction set provides, what dispatch chooses from, what is tested.
+#pragma once
+
+#include <cstdint>
+
+#include "layers.h"
+
+namespace hswish {
+
+struct Kernels {
+  const char* name;
+  long panel;  // output channels in a panel of packed weights
+
+  // Output channels [first, first + panel) of `pixels` pixels, channels last; residual may be null.
+  void (*pointwise)(const Pointwise&, Act, long first, const float* x, long x_stride, float* out, long out_stride,
+                    const float* residual, long pixels);
+  // One panel of a block: expansion (or a copy, where expand.k is 0) and depthwise, strip by strip.
+  // x: [height][width][channels]; out: [out_height][out_width][depthwise.channels]; sums: [channels] or null.
+  void (*expand_depthwise)(const Pointwise& expand, const Depthwise&, Act, const Geometry&, long first, const float* x,
+                           long x_stride, float* out, float* sums, float* work);
+  long (*expand_depthwise_work)(const Depthwise&, const Geometry&);  // floats of `work`
+  // One row of the stem's output, (out_width, n), from a planar picture (in_channels, height, width).
+  void (*stem_row)(const Stem&, Act, const Geometry&, const float* x, long row, float* out, float* work);
+  long (*stem_work)(const Stem&, const Geometry&);
+  void (*scale)(float* x, const float* gate, long channels, long pixels);  // x[p][c] *= gate[c]
+  void (*scale_panel)(float* out, const float* w, const float* gate, long k, long width);  // out[k][:] = w[k][:] * gate[k]
+  void (*mean)(const float* x, long channels, long pixels, float* out);    // out[c] = mean over pixels
+  void (*h_sigmoid)(float* x, long n);
+  // Bilinear resizes, a row each: added to a map; to planes of logits; to a mask of the highest class.
+  void (*upsample_add_row)(const Axis& down, const Axis& across, long row, const float* x, long width, long channels,
+                           float* out);
+  void (*upsample_planes_row)(const Axis& down, const Axis& across, long row, const float* x, long width, long channels,
+                              long used, float* out, float* work);
+  void (*upsample_mask_row)(const Axis& down, const Axis& across, long row, const float* x, long width, long channels,
+                            long used, uint8_t* out, float* work);
+};
+
+// One for each instruction set; all but generic may be missing from a build.
+namespace generic { extern const Kernels table; }
+namespace avx2 { extern const Kernels table; }
+namespace avx512 { extern const Kernels table; }
+
+}  // namespace hswish

@@ -1,0 +1,47 @@
+// The layers of a plan: shapes and packed weights, the same for every instruction set.
+#pragma once
+
+#include <cstddef>
+
+namespace hswish {
+
+enum class Act { none, relu, hard_swish };
+
+// 1x1 convolution or linear layer.
+struct Pointwise {
+  const float* weights = nullptr;  // panels of output channels, [n / panel][k][panel]; the last may be narrower
+  const float* bias = nullptr;     // [n]
+  long k = 0, n = 0;               // input and output channels; n is a multiple of 8
+};
+
+// k x k depthwise convolution.
+struct Depthwise {
+  const float* weights = nullptr;  // panels, [channels / panel][kernel * kernel][panel]
+  const float* bias = nullptr;     // [channels]
+  long channels = 0, kernel = 3, stride = 1, dilation = 1;
+};
+
+// Stem: a full 3x3 convolution of a planar picture.
+struct Stem {
+  const float* weights = nullptr;  // [in_channels * 9][n]
+  const float* bias = nullptr;
+  long in_channels = 3, n = 0, stride = 2;
+};
+
+// Where a convolution reads and writes: sizes, and the zeros above and to the left.
+struct Geometry {
+  long height, width, out_height, out_width, top, left;
+};
+
+// One side of a bilinear resize: for each output position, two cells and the second's weight.
+struct Axis {
+  const int* first = nullptr;
+  const int* second = nullptr;
+  const float* weight = nullptr;
+  long count = 0;
+  long run = 0;  // positions are in runs of this length (a multiple of 4) over one pair of cells; or 0
+};
+
+inline long round_up(long n, long to) { return (n + to - 1) / to * to; }
+
+}  // namespace hswish

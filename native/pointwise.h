@@ -1,0 +1,89 @@
+// 1x1 convolutions and linear layers: a matrix product with bias, residual and activation.
+//
+//   out[m, n] = act(sum_k x[m, k] * w[k, n] + bias[n]) (+ residual[m, n])
+//
+// x: pixels (M) by channels (K), channels last. The weights are packed in panels of PANEL output
+// channels, [n / PANEL][k][PANEL], so that the innermost loop reads them in a line. A tile of
+// TILE pixels by one panel stays in registers for the whole sum.
+#pragma once
+
+#include <utility>
+
+#include "vec.h"
+
+namespace hswish::HSWISH_LEVEL {
+
+template <class V, int MR, int NV, Act act, bool residual>
+static void tile(const float* x, long x_stride, const float* w, long k, const float* bias, float* out, long out_stride,
+                 const float* res, long res_stride) {
+  constexpr int L = LANES<V>;
+  V sum[MR][NV];
+#pragma GCC unroll 8
+  for (int n = 0; n < NV; n++) {
+    const V b = load<V>(bias + n * L);
+#pragma GCC unroll 16
+    for (int m = 0; m < MR; m++) sum[m][n] = b;
+  }
+  // The next panel's weights come from memory while this one's are at work; a single pixel (a linear
+  // layer) has no work to hide behind, and reads as far ahead as the memory system takes.
+  const long ahead = MR > 1 ? k * NV * L : 1024;
+  for (long i = 0; i < k; i++, w += NV * L) {
+    V row[NV];
+#pragma GCC unroll 8
+    for (int n = 0; n < NV; n++) row[n] = load<V>(w + n * L);
+    prefetch(w + ahead);
+    if constexpr (NV * L > 16) prefetch(w + ahead + 16);
+#pragma GCC unroll 16
+    for (int m = 0; m < MR; m++) {
+      const V a = splat<V>(x[m * x_stride + i]);
+#pragma GCC unroll 8
+      for (int n = 0; n < NV; n++) sum[m][n] += a * row[n];
+    }
+  }
+#pragma GCC unroll 16
+  for (int m = 0; m < MR; m++)
+#pragma GCC unroll 8
+    for (int n = 0; n < NV; n++) {
+      V v = activate<act>(sum[m][n]);
+      if constexpr (residual) v += load<V>(res + m * res_stride + n * L);
+      store(out + m * out_stride + n * L, v);
+    }
+}
+
+// Runs `pixels` pixels through one panel of `NV` vectors, in tiles of nearly one size.
+template <class V, int NV, Act act, bool residual, int... I>
+static void panel(const float* x, long x_stride, const float* w, long k, const float* bias, float* out,
+                  long out_stride, const float* res, long res_stride, long pixels, std::integer_sequence<int, I...>) {
+  using Tile = void (*)(const float*, long, const float*, long, const float*, float*, long, const float*, long);
+  static constexpr Tile tiles[] = {tile<V, I + 1, NV, act, residual>...};
+  constexpr long most = sizeof...(I);
+  long tiles_left = (pixels + most - 1) / most;
+  for (; tiles_left > 0; tiles_left--) {
+    const long m = (pixels + tiles_left - 1) / tiles_left;
+    tiles[m - 1](x, x_stride, w, k, bias, out, out_stride, res, res_stride);
+    x += m * x_stride, out += m * out_stride, pixels -= m;
+    if (residual) res += m * res_stride;
+  }
+}
+
+// Output channels [first, first + PANEL) (fewer at the end) of `pixels` pixels.
+template <Act act, bool residual>
+static void pointwise_panel(const Pointwise& op, long first, const float* x, long x_stride, float* out,
+                            long out_stride, const float* res, long res_stride, long pixels) {
+  const float* w = op.weights + first * op.k;
+  const float* b = op.bias + first;
+  const long width = op.n - first < PANEL ? op.n - first : PANEL;
+  if (residual) res += first;
+  constexpr auto most = std::make_integer_sequence<int, TILE>();
+#define HSWISH_PANEL(V, NV) panel<V, NV, act, residual>(x, x_stride, w, op.k, b, out, out_stride, res, res_stride, pixels, most)
+  if (width == PANEL) return HSWISH_PANEL(Vec, PANEL / LANES<Vec>);
+  if constexpr (PANEL > 24)
+    if (width == 24) return HSWISH_PANEL(f32x8, 3);
+  if constexpr (PANEL > 16)
+    if (width == 16) return HSWISH_PANEL(f32x8, 2);  // two halves: each broadcast then serves two products
+  if constexpr (PANEL > 8)
+    if (width == 8) return HSWISH_PANEL(f32x8, 1);
+#undef HSWISH_PANEL
+}
+
+}  // namespace hswish::HSWISH_LEVEL

@@ -1,0 +1,91 @@
+// A few threads that run one loop together.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace hswish {
+
+// The caller is one of the threads. Waiting threads spin for a moment (the next layer comes within
+// microseconds) and then sleep, so that an idle engine costs nothing.
+class Threads {
+ public:
+  explicit Threads(int count) {
+    for (int i = 1; i < count; i++) threads_.emplace_back([this, i] { wait_for_work(i); });
+  }
+
+  ~Threads() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      stop_ = true;
+      round_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    for (auto& thread : threads_) thread.join();
+  }
+
+  int count() const { return static_cast<int>(threads_.size()) + 1; }
+
+  // work(index, thread) for every index below `count`; returns when all are done.
+  template <class Work>
+  void parallel(long count, const Work& work) {
+    if (threads_.empty() || count <= 1) {
+      for (long i = 0; i < count; i++) work(i, 0);
+      return;
+    }
+    call_ = [](const void* w, long i, int t) { (*static_cast<const Work*>(w))(i, t); };
+    work_ = &work;
+    count_ = count;
+    next_.store(0, std::memory_order_relaxed);
+    busy_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      round_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    take(0);
+    while (busy_.load(std::memory_order_acquire)) pause();
+  }
+
+ private:
+  static void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+  }
+
+  void take(int thread) {
+    for (long i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) call_(work_, i, thread);
+  }
+
+  void wait_for_work(int thread) {
+    for (unsigned seen = 0;;) {
+      for (int spin = 0; spin < 2000 && round_.load(std::memory_order_acquire) == seen; spin++) pause();
+      if (round_.load(std::memory_order_acquire) == seen) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [&] { return round_.load(std::memory_order_acquire) != seen; });
+      }
+      seen++;
+      if (stop_) return;
+      take(thread);
+      busy_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  std::vector<std::thread> threads_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<unsigned> round_{0};
+  std::atomic<long> next_{0};
+  std::atomic<int> busy_{0};
+  long count_ = 0;
+  const void* work_ = nullptr;
+  void (*call_)(const void*, long, int) = nullptr;
+  bool stop_ = false;
+};
+
+}  // namespace hswish

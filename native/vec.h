@@ -1,0 +1,80 @@
+// Vectors of floats, as wide as the instruction set that this file is compiled for.
+//
+// The compiler's own vector types do the work: the same source is compiled for every level
+// (see CMakeLists.txt), and only the widths below differ.
+#pragma once
+
+#include <cstring>
+#include <type_traits>
+
+#include "layers.h"
+
+namespace hswish::HSWISH_LEVEL {
+
+typedef float f32x16 __attribute__((vector_size(64)));
+typedef float f32x8 __attribute__((vector_size(32)));
+typedef float f32x4 __attribute__((vector_size(16)));
+
+// Vec: the natural vector. PANEL: output channels that one pass of the matrix kernel computes.
+// TILE: pixels it computes them for; TILE x PANEL accumulators must fit the registers.
+#if defined(__AVX512F__)
+typedef f32x16 Vec;
+constexpr int PANEL = 32, TILE = 14;
+#elif defined(__AVX2__)
+typedef f32x8 Vec;
+constexpr int PANEL = 16, TILE = 6;
+#elif defined(__aarch64__)
+typedef f32x4 Vec;
+constexpr int PANEL = 16, TILE = 6;
+#else
+typedef f32x4 Vec;
+constexpr int PANEL = 8, TILE = 6;
+#endif
+
+template <class V>
+constexpr int LANES = sizeof(V) / sizeof(float);
+
+template <class V>
+inline V load(const float* p) {
+  V v;
+  std::memcpy(&v, p, sizeof(V));  // an unaligned load
+  return v;
+}
+
+template <class V>
+inline void store(float* p, V v) {
+  std::memcpy(p, &v, sizeof(V));
+}
+
+template <class V>
+inline V splat(float x) {
+  return x - V{};
+}
+
+inline void prefetch(const float* p) { __builtin_prefetch(p, 0, 2); }
+
+template <class V>
+inline V max(V a, V b) {
+  return a > b ? a : b;
+}
+
+template <class V>
+inline V min(V a, V b) {
+  return a < b ? a : b;
+}
+
+// Section 5.2 of the paper.
+
+template <class V>
+inline V h_sigmoid(V x) {
+  return min(max(x + 3.0f, V{}), splat<V>(6.0f)) * (1.0f / 6.0f);
+}
+
+template <Act act, class V>
+inline V activate(V x) {
+  if constexpr (act == Act::relu) return max(x, V{});
+  if constexpr (act == Act::hard_swish) return x * h_sigmoid(x);
+  return x;
+}
+
+}  // namespace hswish::HSWISH_LEVEL
