@@ -4,6 +4,7 @@
 //
 // The expanded tensor is the largest in the network and is never stored: one panel of its channels
 // is made a few rows at a time, and the depthwise convolution takes the rows while they are in cache.
+// The first block has no expansion: its rows are the stem's, made on the spot.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 
 #include "depthwise.h"
 #include "pointwise.h"
+#include "stem.h"
 
 namespace hswish::HSWISH_LEVEL {
 
@@ -31,47 +33,55 @@ struct Strip {
   }
 };
 
-static long expand_depthwise_work(const Depthwise& dw, const Geometry& g) {
-  const Strip strip(dw, g, PANEL);
-  return (strip.rows + 1) * strip.columns * PANEL;  // one row of zeros
+static long block_work(const Depthwise& dw, const Geometry& g) {
+  const Strip strip(dw, g, std::min<long>(PANEL, dw.channels));
+  return (strip.rows + 1) * strip.columns * std::min<long>(PANEL, dw.channels);  // one row of zeros
+}
+
+// One row of the panel, without its padding.
+template <Act act>
+static void make_row(const BlockRows& op, long row, long width, float* to) {
+  const Geometry& g = op.geometry;
+  if (op.stem) return stem_row_any(*op.stem, op.stem_act, op.stem_geometry, op.x, row, to, op.stem_work);
+  const float* pixels = op.x + row * g.width * op.x_stride;
+  if (op.expand.k) return pointwise_panel<act, false>(op.expand, op.first, pixels, op.x_stride, to, width, nullptr, 0, g.width);
+  for (long i = 0; i < g.width; i++) std::memcpy(to + i * width, pixels + i * op.x_stride + op.first, sizeof(float) * width);
 }
 
 template <int K, Act act>
-static void expand_depthwise(const Pointwise& expand, const Depthwise& dw, const Geometry& g, long first,
-                             const float* x, long x_stride, float* out, float* sums, float* work) {
-  const long width = std::min<long>(PANEL, dw.channels - first);
+static void block_rows(const BlockRows& op, BlockState& state) {
+  const Depthwise& dw = op.depthwise;
+  const Geometry& g = op.geometry;
+  const long width = std::min<long>(PANEL, dw.channels - op.first);
   const Strip strip(dw, g, width);
   const long row_size = strip.columns * width;
-  float* const zeros = work + strip.rows * row_size;
-  std::memset(work, 0, sizeof(float) * (strip.rows + 1) * row_size);
-  if (sums) std::memset(sums + first, 0, sizeof(float) * width);
-
+  float* const zeros = op.work + strip.rows * row_size;
+  if (state.made < 0) {  // the buffer's padding stays zero from here on
+    std::memset(op.work, 0, sizeof(float) * (strip.rows + 1) * row_size);
+    state.base = state.made = std::max(0L, op.from * dw.stride - g.top);
+    if (op.sums) std::memset(op.sums + op.first, 0, sizeof(float) * width);
+  }
   const float* rows[MAX_ROWS * K];
-  DepthwiseRows op{rows, dw.weights + first * K * K, dw.bias + first, nullptr, sums ? sums + first : nullptr,
-                   0,    g.out_width, dw.channels, width};
-  long base = 0, made = 0;  // input row at the start of the buffer; first input row not made yet
-  for (long y = 0; y < g.out_height; y += strip.outputs) {
-    const long last = std::min(y + strip.outputs, g.out_height) - 1;
+  DepthwiseRows out{rows, dw.weights + op.first * K * K, dw.bias + op.first, op.out, op.sums ? op.sums + op.first : nullptr,
+                    0,    g.out_width, op.out_stride, width};
+  for (long y = op.from; y < op.to; y += out.count) {
+    out.count = std::min(strip.outputs, op.to - y);
     const long from = std::max(0L, y * dw.stride - g.top);
-    const long to = std::min(g.height, last * dw.stride - g.top + (K - 1) * dw.dilation + 1);
-    if (from > base && made > from) std::memmove(work, work + (from - base) * row_size, sizeof(float) * (made - from) * row_size);
-    if (from > base) base = from;
-    for (made = std::max(made, from); made < to; made++) {
-      float* row = work + (made - base) * row_size + g.left * width;
-      const float* pixels = x + made * g.width * x_stride;
-      if (expand.k)
-        pointwise_panel<act, false>(expand, first, pixels, x_stride, row, width, nullptr, 0, g.width);
-      else
-        for (long i = 0; i < g.width; i++) std::memcpy(row + i * width, pixels + i * x_stride + first, sizeof(float) * width);
+    const long to = std::min(g.height, (y + out.count - 1) * dw.stride - g.top + (K - 1) * dw.dilation + 1);
+    if (from > state.base) {  // rows that the last strip made and this one needs move to the front
+      if (state.made > from)
+        std::memmove(op.work, op.work + (from - state.base) * row_size, sizeof(float) * (state.made - from) * row_size);
+      state.base = from;
     }
-    op.count = last - y + 1;
-    for (long row = 0; row < op.count; row++)
+    for (state.made = std::max(state.made, from); state.made < to; state.made++)
+      make_row<act>(op, state.made, width, op.work + (state.made - state.base) * row_size + g.left * width);
+    for (long row = 0; row < out.count; row++)
       for (int ky = 0; ky < K; ky++) {
         const long source = (y + row) * dw.stride - g.top + ky * dw.dilation;
-        rows[row * K + ky] = source < 0 || source >= g.height ? zeros : work + (source - base) * row_size;
+        rows[row * K + ky] = source < 0 || source >= g.height ? zeros : op.work + (source - state.base) * row_size;
       }
-    op.out = out + y * g.out_width * dw.channels + first;
-    depthwise<K, act>(op, dw.stride, dw.dilation);
+    depthwise<K, act>(out, dw.stride, dw.dilation);
+    out.out += out.count * g.out_width * op.out_stride;
   }
 }
 

@@ -20,15 +20,11 @@ static void pointwise(const Pointwise& op, Act act, long first, const float* x, 
   }
 }
 
-static void expand_depthwise_any(const Pointwise& expand, const Depthwise& dw, Act act, const Geometry& g, long first,
-                                 const float* x, long x_stride, float* out, float* sums, float* work) {
-  const auto run = dw.kernel == 3 ? (act == Act::relu ? expand_depthwise<3, Act::relu> : expand_depthwise<3, Act::hard_swish>)
-                                  : (act == Act::relu ? expand_depthwise<5, Act::relu> : expand_depthwise<5, Act::hard_swish>);
-  run(expand, dw, g, first, x, x_stride, out, sums, work);
-}
-
-static void stem_any(const Stem& op, Act act, const Geometry& g, const float* x, long row, float* out, float* work) {
-  (act == Act::relu ? stem_row<Act::relu> : stem_row<Act::hard_swish>)(op, g, x, row, out, work);
+static void block_rows_any(const BlockRows& op, BlockState& state) {
+  if (op.depthwise.kernel == 3)
+    (op.act == Act::relu ? block_rows<3, Act::relu> : block_rows<3, Act::hard_swish>)(op, state);
+  else
+    (op.act == Act::relu ? block_rows<5, Act::relu> : block_rows<5, Act::hard_swish>)(op, state);
 }
 
 static void scale(float* x, const float* gate, long channels, long pixels) {
@@ -57,7 +53,7 @@ static void h_sigmoid_all(float* x, long n) {
 #define TEXT(x) TEXT_(x)
 
 const Kernels table = {
-    TEXT(HSWISH_LEVEL), PANEL,       pointwise, expand_depthwise_any, expand_depthwise_work, stem_any, stem_work, scale,
+    TEXT(HSWISH_LEVEL), PANEL,       pointwise, block_rows_any, block_work, stem_row_any, stem_work, scale,
     scale_panel,        mean,        h_sigmoid_all, upsample_add_row, upsample_planes_row, upsample_mask_row,
 };
 

@@ -14,11 +14,9 @@ struct Kernels {
   // Output channels [first, first + panel) of `pixels` pixels, channels last; residual may be null.
   void (*pointwise)(const Pointwise&, Act, long first, const float* x, long x_stride, float* out, long out_stride,
                     const float* residual, long pixels);
-  // One panel of a block: expansion (or a copy, where expand.k is 0) and depthwise, strip by strip.
-  // x: [height][width][channels]; out: [out_height][out_width][depthwise.channels]; sums: [channels] or null.
-  void (*expand_depthwise)(const Pointwise& expand, const Depthwise&, Act, const Geometry&, long first, const float* x,
-                           long x_stride, float* out, float* sums, float* work);
-  long (*expand_depthwise_work)(const Depthwise&, const Geometry&);  // floats of `work`
+  // Expansion and depthwise, strip by strip; goes on from `state`.
+  void (*block_rows)(const BlockRows&, BlockState& state);
+  long (*block_work)(const Depthwise&, const Geometry&);  // floats of `work`
   // One row of the stem's output, (out_width, n), from a planar picture (in_channels, height, width).
   void (*stem_row)(const Stem&, Act, const Geometry&, const float* x, long row, float* out, float* work);
   long (*stem_work)(const Stem&, const Geometry&);

@@ -33,6 +33,31 @@ struct Geometry {
   long height, width, out_height, out_width, top, left;
 };
 
+// Rows [from, to) of a block's depthwise output, for one panel of channels.
+struct BlockRows {
+  const Pointwise& expand;  // k is 0 where the block has none
+  const Depthwise& depthwise;
+  Act act;
+  Geometry geometry;
+  long first;      // of the panel's channels
+  const float* x;  // [height][width][x_stride]; the planar picture where the stem makes the rows
+  long x_stride;
+  float* out;  // row `from`, this panel's first channel
+  long out_stride;
+  float* sums;  // [channels], for squeeze-and-excitation; or null
+  float* work;
+  long from, to;
+  const Stem* stem = nullptr;
+  Act stem_act = Act::none;
+  Geometry stem_geometry{};
+  float* stem_work = nullptr;
+};
+
+// What the buffer in `work` holds between two calls: input rows [base, made); made < 0: nothing yet.
+struct BlockState {
+  long base = 0, made = -1;
+};
+
 // One side of a bilinear resize: for each output position, two cells and the second's weight.
 struct Axis {
   const int* first = nullptr;

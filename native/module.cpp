@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 #include <nanobind/stl/pair.h>
 
@@ -32,7 +33,7 @@ NB_MODULE(_engine, m) {
         return plan.add(std::make_unique<StemStep>(w.data(), b.data(), w.shape(0), w.shape(1), stride, act_of(act), same));
       })
       .def("block", [](Plan& plan, int input, nb::object expand, std::pair<Array, Array> depthwise, nb::object se, std::pair<Array, Array> project,
-                       long stride, long dilation, const std::string& act, bool residual, bool same) {
+                       long stride, long dilation, const std::string& act, bool residual, bool same, nb::object stem) {
         auto step = std::make_unique<BlockStep>();
         const long panel = plan.kernels.panel;
         const auto pack = [&](const std::pair<Array, Array>& p) {
@@ -49,9 +50,14 @@ NB_MODULE(_engine, m) {
         }
         step->project = pack(project);
         step->act = act_of(act), step->residual = residual, step->same = same;
-        step->inputs = {input};
+        if (stem.is_none()) {
+          step->inputs = {input};
+        } else {
+          auto [sw, sb, s, a] = nb::cast<std::tuple<Array, Array, long, std::string>>(stem);
+          step->stem = std::make_unique<StemStep>(sw.data(), sb.data(), sw.shape(0), sw.shape(1), s, act_of(a), same);
+        }
         return plan.add(std::move(step));
-      }, nb::arg("input"), nb::arg("expand").none(), nb::arg("depthwise"), nb::arg("se").none(), nb::arg("project"), nb::arg("stride"), nb::arg("dilation"), nb::arg("act"), nb::arg("residual"), nb::arg("same"))
+      }, nb::arg("input"), nb::arg("expand").none(), nb::arg("depthwise"), nb::arg("se").none(), nb::arg("project"), nb::arg("stride"), nb::arg("dilation"), nb::arg("act"), nb::arg("residual"), nb::arg("same"), nb::arg("stem").none() = nb::none())
       .def("pointwise", [](Plan& plan, int input, Array w, Array b, const std::string& act) {
         auto step = std::make_unique<PointwiseStep>();
         step->weights = PackedPointwise(w.data(), b.data(), w.shape(0), w.shape(1), plan.kernels.panel);

@@ -78,4 +78,8 @@ static void stem_row(const Stem& op, const Geometry& g, const float* x, long row
   if (channel < op.n) one(op, g, work, padded_width, channel, out);
 }
 
+static void stem_row_any(const Stem& op, Act act, const Geometry& g, const float* x, long row, float* out, float* work) {
+  (act == Act::relu ? stem_row<Act::relu> : stem_row<Act::hard_swish>)(op, g, x, row, out, work);
+}
+
 }  // namespace hswish::HSWISH_LEVEL

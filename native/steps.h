@@ -58,6 +58,9 @@ class StemStep : public Step {
     });
   }
   std::string name() const override { return "stem"; }
+  const Stem& op() const { return op_; }
+  Act act() const { return act_; }
+  const Geometry& sizes() const { return g_; }
 
  private:
   Act act_;
@@ -78,33 +81,46 @@ class BlockStep : public Step {
   PackedPointwise expand, project;
   PackedDepthwise depthwise;
   std::unique_ptr<SqueezeExcite> se;
+  std::unique_ptr<StemStep> stem;  // makes the rows of a block without expansion
   Act act = Act::relu;
   bool residual = false, same = false;
 
   Shape plan(const Plan& plan) override {
-    in_ = plan.tensor(inputs[0]).shape;
+    in_ = stem ? stem->plan(plan) : plan.tensor(inputs[0]).shape;
     g_ = geometry(in_, depthwise.op.kernel, depthwise.op.stride, depthwise.op.dilation, same);
+    panels_ = (depthwise.op.channels + plan.kernels.panel - 1) / plan.kernels.panel;
+    buffer_ = round_up(plan.kernels.block_work(depthwise.op, g_), 16);
+    const long row = g_.out_width * depthwise.op.channels;
+    // Without squeeze-and-excitation a few rows can be projected at once, and the map need not be stored.
+    banded_ = !se && !(residual && stem) && row * g_.out_height > 64 * 1024;
+    strip_ = std::clamp(48 * 1024 / row, 1L, g_.out_height);
     return {g_.out_height, g_.out_width, project.op.n};
   }
   long work(const Plan& plan) const override {
-    return std::max(plan.kernels.expand_depthwise_work(depthwise.op, g_), plan.kernels.panel * project.op.k);
+    const long rows = banded_ ? panels_ * buffer_ + strip_ * g_.out_width * depthwise.op.channels : buffer_;
+    return std::max(rows, plan.kernels.panel * project.op.k) + (stem ? stem->work(plan) : 0);
   }
   long scratch(const Plan&) const override {  // the depthwise output, its sums, the squeeze, the gate
+    if (banded_) return 0;
     return g_.out_height * g_.out_width * depthwise.op.channels + 4 * round_up(depthwise.op.channels, 16) + 64;
   }
   void run(Plan& plan) const override {
+    if (banded_) return run_bands(plan);
     const long channels = depthwise.op.channels, pixels = g_.out_height * g_.out_width, panel = plan.kernels.panel;
-    const float* x = plan.data(inputs[0]);
     float* maps = plan.scratch();
     float* gate = maps + pixels * channels;
     float* sums = gate + round_up(channels, 16);
     float* squeezed = sums + round_up(channels, 16);
-    plan.threads.parallel((channels + panel - 1) / panel, [&](long task, int thread) {
-      plan.kernels.expand_depthwise(expand.op, depthwise.op, act, g_, task * panel, x, in_.channels, maps,
-                                    se ? sums : nullptr, plan.work(thread));
+    plan.threads.parallel(panels_, [&](long task, int thread) {
+      BlockState state;
+      BlockRows op = rows(plan, task, maps + task * panel, plan.work(thread));
+      if (se) op.sums = sums;
+      op.stem_work = plan.work(thread) + buffer_;
+      op.to = g_.out_height;
+      plan.kernels.block_rows(op, state);
     });
     float* out = plan.data(output);
-    const float* added = residual ? x : nullptr;
+    const float* added = residual ? plan.data(inputs[0]) : nullptr;
     if (!se) return pointwise_parallel(plan, project.op, Act::none, maps, channels, out, added, pixels);
 
     for (long c = 0; c < channels; c++) sums[c] /= pixels;
@@ -116,7 +132,8 @@ class BlockStep : public Step {
       return pointwise_parallel(plan, project.op, Act::none, maps, channels, out, added, pixels);
     }
     const long n = project.op.n, panels = (n + panel - 1) / panel, threads = plan.threads.count();
-    const long parts = threads == 1 ? 1 : std::max(1L, 2 * threads / panels), each = (pixels + parts - 1) / parts;
+    const long cache = (pixels * channels + 65535) / 65536;
+    const long parts = std::max(threads == 1 ? 1 : std::max(1L, 2 * threads / panels), cache), each = (pixels + parts - 1) / parts;
     plan.threads.parallel(panels * parts, [&](long task, int thread) {
       const long first = task % panels * panel, from = task / panels * each;
       const long width = std::min(panel, n - first), count = std::min(each, pixels - from);
@@ -128,11 +145,44 @@ class BlockStep : public Step {
                                added ? added + first + from * n : nullptr, count);
     });
   }
-  std::string name() const override { return "block"; }
+  std::string name() const override { return stem ? "stem + block" : "block"; }
 
  private:
+  BlockRows rows(Plan& plan, long panel, float* out, float* work) const {
+    BlockRows op{expand.op, depthwise.op, act,  g_,   panel * plan.kernels.panel, stem ? plan.picture : plan.data(inputs[0]),
+                 in_.channels, out, depthwise.op.channels, nullptr, work, 0, 0};
+    if (stem) op.stem = &stem->op(), op.stem_act = stem->act(), op.stem_geometry = stem->sizes();
+    return op;
+  }
+
+  // Each thread takes a band of rows from the input to the projection.
+  void run_bands(Plan& plan) const {
+    const long channels = depthwise.op.channels, panel = plan.kernels.panel, n = project.op.n;
+    const long bands = plan.threads.count(), each = (g_.out_height + bands - 1) / bands;
+    plan.threads.parallel(bands, [&](long band, int thread) {
+      std::vector<BlockState> states(panels_);
+      float* work = plan.work(thread);
+      float* maps = work + panels_ * buffer_;
+      const long end = std::min((band + 1) * each, g_.out_height);
+      for (long y = band * each; y < end; y += strip_) {
+        const long count = std::min(strip_, end - y), from = y * g_.out_width;
+        for (long i = 0; i < panels_; i++) {
+          BlockRows op = rows(plan, i, maps + i * panel, work + i * buffer_);
+          op.stem_work = maps + strip_ * g_.out_width * channels;
+          op.from = y, op.to = y + count;
+          plan.kernels.block_rows(op, states[i]);
+        }
+        for (long first = 0; first < n; first += panel)
+          plan.kernels.pointwise(project.op, Act::none, first, maps, channels, plan.data(output) + from * n, n,
+                                 residual ? plan.data(inputs[0]) + from * n : nullptr, count * g_.out_width);
+      }
+    });
+  }
+
   Shape in_;
   Geometry g_{};
+  bool banded_ = false;
+  long panels_ = 0, buffer_ = 0, strip_ = 0;
 };
 
 class PointwiseStep : public Step {

@@ -4,6 +4,10 @@
 // (see CMakeLists.txt), and only the widths below differ.
 #pragma once
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include <cstring>
 #include <type_traits>
 
@@ -53,6 +57,21 @@ inline V splat(float x) {
 
 inline void prefetch(const float* p) { __builtin_prefetch(p, 0, 2); }
 
+// The larger and the smaller; where one is not a number the second operand comes back, as in the
+// instructions. (The compiler makes a comparison and a blend of `a > b ? a : b`.)
+#if defined(__x86_64__)
+inline f32x4 max(f32x4 a, f32x4 b) { return (f32x4)_mm_max_ps((__m128)a, (__m128)b); }
+inline f32x4 min(f32x4 a, f32x4 b) { return (f32x4)_mm_min_ps((__m128)a, (__m128)b); }
+#endif
+#if defined(__AVX__)
+inline f32x8 max(f32x8 a, f32x8 b) { return (f32x8)_mm256_max_ps((__m256)a, (__m256)b); }
+inline f32x8 min(f32x8 a, f32x8 b) { return (f32x8)_mm256_min_ps((__m256)a, (__m256)b); }
+#endif
+#if defined(__AVX512F__)
+inline f32x16 max(f32x16 a, f32x16 b) { return (f32x16)_mm512_max_ps((__m512)a, (__m512)b); }
+inline f32x16 min(f32x16 a, f32x16 b) { return (f32x16)_mm512_min_ps((__m512)a, (__m512)b); }
+#endif
+
 template <class V>
 inline V max(V a, V b) {
   return a > b ? a : b;
@@ -67,12 +86,12 @@ inline V min(V a, V b) {
 
 template <class V>
 inline V h_sigmoid(V x) {
-  return min(max(x + 3.0f, V{}), splat<V>(6.0f)) * (1.0f / 6.0f);
+  return min(splat<V>(6.0f), max(V{}, x + 3.0f)) * (1.0f / 6.0f);
 }
 
 template <Act act, class V>
 inline V activate(V x) {
-  if constexpr (act == Act::relu) return max(x, V{});
+  if constexpr (act == Act::relu) return max(V{}, x);
   if constexpr (act == Act::hard_swish) return x * h_sigmoid(x);
   return x;
 }
