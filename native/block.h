@@ -7,7 +7,6 @@
 // The first block has no expansion: its rows are the stem's, made on the spot.
 #pragma once
 
-#include <algorithm>
 #include <cstring>
 
 #include "depthwise.h"
@@ -15,6 +14,9 @@
 #include "stem.h"
 
 namespace hswish::HSWISH_LEVEL {
+
+static inline long smaller(long a, long b) { return a < b ? a : b; }
+static inline long larger(long a, long b) { return a > b ? a : b; }
 
 constexpr long MAX_ROWS = 32;             // of output in a strip
 constexpr long STRIP_FLOATS = 24 * 1024;  // about what stays in the second-level cache beside the rest
@@ -26,61 +28,72 @@ struct Strip {
 
   Strip(const Depthwise& dw, const Geometry& g, long width) {
     const long reach = (dw.kernel - 1) * dw.dilation;
-    columns = std::max((g.out_width - 1) * dw.stride + reach + 1, g.left + g.width);
-    const long fits = std::max(STRIP_FLOATS / (columns * width), reach + 1);
-    outputs = std::min({g.out_height, (fits - reach - 1) / dw.stride + 1, MAX_ROWS});
+    columns = larger((g.out_width - 1) * dw.stride + reach + 1, g.left + g.width);
+    const long fits = larger(STRIP_FLOATS / (columns * width), reach + 1);
+    outputs = smaller(smaller(g.out_height, (fits - reach - 1) / dw.stride + 1), MAX_ROWS);
     rows = (outputs - 1) * dw.stride + reach + 1;
   }
 };
 
+// For any of the panels: the last may be narrower, and its strips have more rows.
 static long block_work(const Depthwise& dw, const Geometry& g) {
-  const Strip strip(dw, g, std::min<long>(PANEL, dw.channels));
-  return (strip.rows + 1) * strip.columns * std::min<long>(PANEL, dw.channels);  // one row of zeros
+  long most = 0;
+  const long widths[] = {smaller(PANEL, dw.channels), dw.channels % PANEL};
+  for (const long width : widths) {
+    if (!width) continue;
+    const Strip strip(dw, g, width);
+    most = larger(most, (strip.rows + 1) * strip.columns * width);  // one row of zeros
+  }
+  return most;
 }
 
 // One row of the panel, without its padding.
 template <Act act>
 static void make_row(const BlockRows& op, long row, long width, float* to) {
   const Geometry& g = op.geometry;
-  if (op.stem) return stem_row_any(*op.stem, op.stem_act, op.stem_geometry, op.x, row, to, op.stem_work);
+  if (op.stem) return stem_row_any(*op.stem, op.stem_act, op.stem_geometry, *op.picture, row, to, op.stem_work);
   const float* pixels = op.x + row * g.width * op.x_stride;
   if (op.expand.k) return pointwise_panel<act, false>(op.expand, op.first, pixels, op.x_stride, to, width, nullptr, 0, g.width);
   for (long i = 0; i < g.width; i++) std::memcpy(to + i * width, pixels + i * op.x_stride + op.first, sizeof(float) * width);
 }
 
-template <int K, Act act>
+template <int K>
 static void block_rows(const BlockRows& op, BlockState& state) {
   const Depthwise& dw = op.depthwise;
   const Geometry& g = op.geometry;
-  const long width = std::min<long>(PANEL, dw.channels - op.first);
+  const long width = smaller(PANEL, dw.channels - op.first);
   const Strip strip(dw, g, width);
+  const auto make = op.act == Act::relu ? make_row<Act::relu> : make_row<Act::hard_swish>;
+  const auto filter = op.depthwise_act == Act::none   ? depthwise<K, Act::none>
+                      : op.depthwise_act == Act::relu ? depthwise<K, Act::relu>
+                                                      : depthwise<K, Act::hard_swish>;
   const long row_size = strip.columns * width;
   float* const zeros = op.work + strip.rows * row_size;
   if (state.made < 0) {  // the buffer's padding stays zero from here on
     std::memset(op.work, 0, sizeof(float) * (strip.rows + 1) * row_size);
-    state.base = state.made = std::max(0L, op.from * dw.stride - g.top);
+    state.base = state.made = larger(0L, op.from * dw.stride - g.top);
     if (op.sums) std::memset(op.sums + op.first, 0, sizeof(float) * width);
   }
   const float* rows[MAX_ROWS * K];
   DepthwiseRows out{rows, dw.weights + op.first * K * K, dw.bias + op.first, op.out, op.sums ? op.sums + op.first : nullptr,
                     0,    g.out_width, op.out_stride, width};
   for (long y = op.from; y < op.to; y += out.count) {
-    out.count = std::min(strip.outputs, op.to - y);
-    const long from = std::max(0L, y * dw.stride - g.top);
-    const long to = std::min(g.height, (y + out.count - 1) * dw.stride - g.top + (K - 1) * dw.dilation + 1);
+    out.count = smaller(strip.outputs, op.to - y);
+    const long from = larger(0L, y * dw.stride - g.top);
+    const long to = smaller(g.height, (y + out.count - 1) * dw.stride - g.top + (K - 1) * dw.dilation + 1);
     if (from > state.base) {  // rows that the last strip made and this one needs move to the front
       if (state.made > from)
         std::memmove(op.work, op.work + (from - state.base) * row_size, sizeof(float) * (state.made - from) * row_size);
       state.base = from;
     }
-    for (state.made = std::max(state.made, from); state.made < to; state.made++)
-      make_row<act>(op, state.made, width, op.work + (state.made - state.base) * row_size + g.left * width);
+    for (state.made = larger(state.made, from); state.made < to; state.made++)
+      make(op, state.made, width, op.work + (state.made - state.base) * row_size + g.left * width);
     for (long row = 0; row < out.count; row++)
       for (int ky = 0; ky < K; ky++) {
         const long source = (y + row) * dw.stride - g.top + ky * dw.dilation;
         rows[row * K + ky] = source < 0 || source >= g.height ? zeros : op.work + (source - state.base) * row_size;
       }
-    depthwise<K, act>(out, dw.stride, dw.dilation);
+    filter(out, dw.stride, dw.dilation);
     out.out += out.count * g.out_width * op.out_stride;
   }
 }

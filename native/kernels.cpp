@@ -21,15 +21,21 @@ static void pointwise(const Pointwise& op, Act act, long first, const float* x, 
 }
 
 static void block_rows_any(const BlockRows& op, BlockState& state) {
-  if (op.depthwise.kernel == 3)
-    (op.act == Act::relu ? block_rows<3, Act::relu> : block_rows<3, Act::hard_swish>)(op, state);
-  else
-    (op.act == Act::relu ? block_rows<5, Act::relu> : block_rows<5, Act::hard_swish>)(op, state);
+  (op.depthwise.kernel == 3 ? block_rows<3> : block_rows<5>)(op, state);
 }
 
-static void scale(float* x, const float* gate, long channels, long pixels) {
+template <Act act>
+static void scale_and(float* x, const float* gate, long channels, long pixels) {
   for (long p = 0; p < pixels; p++, x += channels)
-    for (long c = 0; c < channels; c += 8) store(x + c, load<f32x8>(x + c) * load<f32x8>(gate + c));
+    for (long c = 0; c < channels; c += 8) store(x + c, activate<act>(load<f32x8>(x + c) * load<f32x8>(gate + c)));
+}
+
+static void scale(float* x, const float* gate, long channels, long pixels, Act act) {
+  switch (act) {
+    case Act::none: return scale_and<Act::none>(x, gate, channels, pixels);
+    case Act::relu: return scale_and<Act::relu>(x, gate, channels, pixels);
+    case Act::hard_swish: return scale_and<Act::hard_swish>(x, gate, channels, pixels);
+  }
 }
 
 static void scale_panel(float* out, const float* w, const float* gate, long k, long width) {
@@ -37,11 +43,16 @@ static void scale_panel(float* out, const float* w, const float* gate, long k, l
     for (long c = 0; c < width; c += 8) store(out + i * width + c, load<f32x8>(w + i * width + c) * gate[i]);
 }
 
-static void mean(const float* x, long channels, long pixels, float* out) {
+// Summed row by row: a sum of hundreds of thousands of floats in a line would lose their last digits.
+static void mean(const float* x, long channels, long rows, long columns, long row_stride, float* out) {
   for (long c = 0; c < channels; c += 8) {
     f32x8 sum{};
-    for (long p = 0; p < pixels; p++) sum += load<f32x8>(x + p * channels + c);
-    store(out + c, sum * (1.0f / pixels));
+    for (long row = 0; row < rows; row++) {
+      f32x8 line{};
+      for (long p = 0; p < columns; p++) line += load<f32x8>(x + row * row_stride + p * channels + c);
+      sum += line;
+    }
+    store(out + c, sum * (1.0f / (rows * columns)));
   }
 }
 
@@ -49,12 +60,35 @@ static void h_sigmoid_all(float* x, long n) {
   for (long i = 0; i < n; i += 8) store(x + i, h_sigmoid(load<f32x8>(x + i)));
 }
 
+static long multiply_adds(long rounds, float* out) {
+  constexpr int NV = PANEL / LANES<Vec>;
+  const Vec a = load<Vec>(out);
+  Vec sum[TILE][NV], total{};
+#pragma GCC unroll 16
+  for (int m = 0; m < TILE; m++)
+#pragma GCC unroll 8
+    for (int n = 0; n < NV; n++) sum[m][n] = a + static_cast<float>(m * NV + n);  // no two sums alike
+  for (long i = 0; i < rounds; i++)
+#pragma GCC unroll 16
+    for (int m = 0; m < TILE; m++)
+#pragma GCC unroll 8
+      for (int n = 0; n < NV; n++) sum[m][n] += sum[m][n] * a;
+#pragma GCC unroll 16
+  for (int m = 0; m < TILE; m++)
+#pragma GCC unroll 8
+    for (int n = 0; n < NV; n++) total += sum[m][n];
+  store(out, total);
+  return rounds * TILE * PANEL;
+}
+
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
 
 const Kernels table = {
-    TEXT(HSWISH_LEVEL), PANEL,       pointwise, block_rows_any, block_work, stem_row_any, stem_work, scale,
-    scale_panel,        mean,        h_sigmoid_all, upsample_add_row, upsample_planes_row, upsample_mask_row,
+    TEXT(HSWISH_LEVEL), PANEL,       pointwise,     block_rows_any,   block_work,
+    stem_row_any,       stem_work,   scale,         scale_panel,      mean,
+    h_sigmoid_all,      upsample_add_row, upsample_multiply_row, upsample_planes_row, upsample_mask_row,
+    multiply_adds,
 };
 
 }  // namespace HSWISH_LEVEL

@@ -1,7 +1,7 @@
 // The list of kernels: what each instruction set provides, what dispatch chooses from, what is tested.
+//
+// tests/runtime/native/test_kernels.py reads this list and asks for a test of every entry.
 #pragma once
-
-#include <cstdint>
 
 #include "layers.h"
 
@@ -17,25 +17,36 @@ struct Kernels {
   // Expansion and depthwise, strip by strip; goes on from `state`.
   void (*block_rows)(const BlockRows&, BlockState& state);
   long (*block_work)(const Depthwise&, const Geometry&);  // floats of `work`
-  // One row of the stem's output, (out_width, n), from a planar picture (in_channels, height, width).
-  void (*stem_row)(const Stem&, Act, const Geometry&, const float* x, long row, float* out, float* work);
+  // One row of the stem's output, (out_width, n).
+  void (*stem_row)(const Stem&, Act, const Geometry&, const Picture& x, long row, float* out, float* work);
   long (*stem_work)(const Stem&, const Geometry&);
-  void (*scale)(float* x, const float* gate, long channels, long pixels);  // x[p][c] *= gate[c]
-  void (*scale_panel)(float* out, const float* w, const float* gate, long k, long width);  // out[k][:] = w[k][:] * gate[k]
-  void (*mean)(const float* x, long channels, long pixels, float* out);    // out[c] = mean over pixels
+
+  // Squeeze-and-excitation. x[p][c] = act(x[p][c] * gate[c]); out[k][:] = w[k][:] * gate[k];
+  // out[c] = mean over a window of (rows, columns) pixels.
+  void (*scale)(float* x, const float* gate, long channels, long pixels, Act);
+  void (*scale_panel)(float* out, const float* w, const float* gate, long k, long width);
+  void (*mean)(const float* x, long channels, long rows, long columns, long row_stride, float* out);
   void (*h_sigmoid)(float* x, long n);
-  // Bilinear resizes, a row each: added to a map; to planes of logits; to a mask of the highest class.
+
+  // Bilinear resizes, a row each: act(out + resized), out * resized; to planes of logits; to a mask of
+  // the highest class.
   void (*upsample_add_row)(const Axis& down, const Axis& across, long row, const float* x, long width, long channels,
-                           float* out);
+                           Act, float* out);
+  void (*upsample_multiply_row)(const Axis& down, const Axis& across, long row, const float* x, long width,
+                                long channels, float* out);
   void (*upsample_planes_row)(const Axis& down, const Axis& across, long row, const float* x, long width, long channels,
                               long used, float* out, float* work);
   void (*upsample_mask_row)(const Axis& down, const Axis& across, long row, const float* x, long width, long channels,
                             long used, uint8_t* out, float* work);
+
+  // Multiply-adds that touch only registers, to time what the processor can do at most; returns how many.
+  long (*multiply_adds)(long rounds, float* sum);
 };
 
-// One for each instruction set; all but generic may be missing from a build.
+// One for each instruction set; a build holds those of its processor family.
 namespace generic { extern const Kernels table; }
 namespace avx2 { extern const Kernels table; }
 namespace avx512 { extern const Kernels table; }
+namespace neon { extern const Kernels table; }
 
 }  // namespace hswish

@@ -1,7 +1,7 @@
 // The layers of a plan: shapes and packed weights, the same for every instruction set.
 #pragma once
 
-#include <cstddef>
+#include <cstdint>
 
 namespace hswish {
 
@@ -28,6 +28,14 @@ struct Stem {
   long in_channels = 3, n = 0, stride = 2;
 };
 
+// What a network looks at: planes of floats, (planes, height, width); or a camera's bytes,
+// (height, width, planes), each to be looked up in its plane's table of 256 values (the normalisation).
+struct Picture {
+  const float* floats = nullptr;
+  const uint8_t* bytes = nullptr;
+  const float* table = nullptr;  // [planes][256]
+};
+
 // Where a convolution reads and writes: sizes, and the zeros above and to the left.
 struct Geometry {
   long height, width, out_height, out_width, top, left;
@@ -37,17 +45,19 @@ struct Geometry {
 struct BlockRows {
   const Pointwise& expand;  // k is 0 where the block has none
   const Depthwise& depthwise;
-  Act act;
+  Act act;            // after the expansion
+  Act depthwise_act;  // after the depthwise convolution; none where squeeze-and-excitation comes first
   Geometry geometry;
   long first;      // of the panel's channels
-  const float* x;  // [height][width][x_stride]; the planar picture where the stem makes the rows
+  const float* x;  // [height][width][x_stride]; null where the stem makes the rows
   long x_stride;
   float* out;  // row `from`, this panel's first channel
   long out_stride;
   float* sums;  // [channels], for squeeze-and-excitation; or null
   float* work;
   long from, to;
-  const Stem* stem = nullptr;
+  const Stem* stem = nullptr;  // only where all its channels are one panel
+  const Picture* picture = nullptr;
   Act stem_act = Act::none;
   Geometry stem_geometry{};
   float* stem_work = nullptr;
@@ -67,6 +77,6 @@ struct Axis {
   long run = 0;  // positions are in runs of this length (a multiple of 4) over one pair of cells; or 0
 };
 
-inline long round_up(long n, long to) { return (n + to - 1) / to * to; }
+static inline long round_up(long n, long to) { return (n + to - 1) / to * to; }
 
 }  // namespace hswish

@@ -1,107 +1,215 @@
-// Python's view of the engine: build a plan layer by layer, prepare it for a size, run it.
+// Python's view of the engine: build a plan step by step, plan it for a size, run it.
+//
+// Everything that comes from Python is checked here or in the steps' plan(); what does not fit raises
+// ValueError.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
-#include <nanobind/stl/pair.h>
 
-#include "steps.h"
+#include "block_step.h"
+#include "levels.h"
 
 namespace nb = nanobind;
-using namespace hswish;
+using namespace nb::literals;
+
+void bind_kernels(nb::module_ m);
+
+namespace hswish {
 
 typedef nb::ndarray<const float, nb::c_contig, nb::device::cpu> Array;
-
-static const Kernels& level(const std::string& name) {
-#if defined(HSWISH_X86)
-  if (name == "avx512") return avx512::table;
-  if (name == "avx2") return avx2::table;
-#endif
-  if (name == "generic") return generic::table;
-  throw std::invalid_argument("no kernels for " + name);
-}
+typedef nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu> Pictures;
+typedef nb::ndarray<nb::c_contig, nb::device::cpu> Answers;
+typedef std::pair<Array, Array> Layer;  // weights and bias
 
 static Act act_of(const std::string& name) {
-  return name == "relu" ? Act::relu : name == "hard_swish" ? Act::hard_swish : Act::none;
+  if (name == "none") return Act::none;
+  if (name == "relu") return Act::relu;
+  if (name == "hard_swish") return Act::hard_swish;
+  throw std::invalid_argument("no activation is called " + name);
 }
 
+static void check(const Layer& layer, size_t dims, const std::string& what) {
+  const auto& [w, b] = layer;
+  require(w.ndim() == dims && b.ndim() == 1 && w.size() > 0 && w.shape(0) == b.shape(0),
+          what + ": weights and bias have no fitting shapes");
+}
+
+static PackedPointwise pack(const Layer& layer, const Plan& plan, const std::string& what) {
+  check(layer, 2, what);
+  const auto& [w, b] = layer;
+  return {w.data(), b.data(), static_cast<long>(w.shape(0)), static_cast<long>(w.shape(1)), plan.kernels.panel};
+}
+
+static StemStep make_stem(Plan& plan, const Layer& layer, long stride, const std::string& act, bool same) {
+  check(layer, 4, "stem");
+  const auto& [w, b] = layer;
+  require(w.shape(2) == 3 && w.shape(3) == 3, "the stem's kernel is 3x3");
+  require(stride == 1 || stride == 2, "the stem's stride is 1 or 2");
+  require(act != "none", "the stem has a non-linearity");
+  StemStep step(w.data(), b.data(), w.shape(0), w.shape(1), stride, act_of(act), same);
+  plan.add_picture(w.shape(1));
+  return step;
+}
+
+static int add_stem(Plan& plan, const Layer& layer, long stride, const std::string& act, bool same) {
+  return plan.add(std::make_unique<StemStep>(make_stem(plan, layer, stride, act, same)));
+}
+
+typedef std::tuple<Layer, Layer, std::string, bool> SqueezeLayers;    // reduce, expand, act, first
+typedef std::tuple<Layer, long, std::string> StemLayers;  // weights, stride, act
+
+static std::pair<int, int> add_block(Plan& plan, int input, std::optional<Layer> expand, const Layer& depthwise,
+                                     std::optional<SqueezeLayers> se, const Layer& project, long stride, long dilation,
+                                     const std::string& act, bool residual, bool same, bool keep,
+                                     std::optional<StemLayers> stem) {
+  auto step = std::make_unique<BlockStep>();
+  check(depthwise, 3, "depthwise");
+  const auto& [w, b] = depthwise;
+  require(w.shape(1) == w.shape(2) && (w.shape(1) == 3 || w.shape(1) == 5), "a depthwise kernel is 3x3 or 5x5");
+  require((stride == 1 && (dilation == 1 || dilation == 2 || dilation == 4)) || (stride == 2 && dilation == 1),
+          "a block has stride 1 and dilation 1, 2 or 4, or stride 2");
+  require(act != "none", "a block has a non-linearity");
+  step->depthwise = PackedDepthwise(w.data(), b.data(), w.shape(0), w.shape(1), stride, dilation, plan.kernels.panel);
+  if (expand) step->expand = pack(*expand, plan, "expand");
+  step->project = pack(project, plan, "project");
+  if (se) {
+    const auto& [squeeze, excite, se_act, first] = *se;
+    step->se = SqueezeExcite{pack(squeeze, plan, "squeeze"), pack(excite, plan, "excite"), act_of(se_act), first};
+  }
+  step->act = act_of(act), step->residual = residual, step->same = same;
+  if (stem)
+    step->stem = make_stem(plan, std::get<0>(*stem), std::get<1>(*stem), std::get<2>(*stem), same);
+  else
+    step->inputs = {input};
+  const int output = plan.add(std::move(step), keep);
+  return {output, keep ? output - 1 : -1};
+}
+
+static int add_pointwise(Plan& plan, int input, const Layer& layer, const std::string& act) {
+  auto step = std::make_unique<PointwiseStep>();
+  step->weights = pack(layer, plan, "pointwise");
+  step->act = act_of(act);
+  step->inputs = {input};
+  return plan.add(std::move(step));
+}
+
+static int add_mean(Plan& plan, int input, long window, long stride_down, long stride_across) {
+  require(window >= 0 && stride_down >= 1 && stride_across >= 1, "a pooling window and its strides are 1 or more");
+  auto step = std::make_unique<MeanStep>();
+  step->window = window, step->stride_down = stride_down, step->stride_across = stride_across;
+  step->inputs = {input};
+  return plan.add(std::move(step));
+}
+
+static int add_gate(Plan& plan, int features, int gate, bool hard) {
+  auto step = std::make_unique<GateStep>();
+  step->hard = hard;
+  step->inputs = {features, gate};
+  return plan.add(std::move(step));
+}
+
+static int add_join(Plan& plan, int high, int low, bool align_corners, const std::string& act) {
+  require(act != "hard_swish", "branches join with relu or none");
+  auto step = std::make_unique<JoinStep>();
+  step->align_corners = align_corners, step->act = act_of(act);
+  step->inputs = {high, low};
+  return plan.add(std::move(step));
+}
+
+static void add_answer(Plan& plan, int input, long used) {
+  auto step = std::make_unique<AnswerStep>(used);
+  step->inputs = {input};
+  plan.add(std::move(step));
+}
+
+static void add_scores(Plan& plan, int input, long used, bool align_corners) {
+  auto step = std::make_unique<ScoresStep>(used);
+  step->align_corners = align_corners;
+  step->inputs = {input};
+  plan.add(std::move(step));
+}
+
+// Floats (N, C, H, W), or bytes (N, H, W, C) with a table (C, 256) of what they mean; and where the answers go.
+struct Call {
+  Picture pictures;
+  long count;
+  void* answer;
+  bool mask;
+
+  Call(const Plan& plan, const Pictures& x, const std::optional<Array>& table, const Answers& out) {
+    require(plan.arena_floats() > 0, "the plan was not made for an input size");
+    const bool bytes = table.has_value();
+    require(x.ndim() == 4 && x.dtype() == (bytes ? nb::dtype<uint8_t>() : nb::dtype<float>()),
+            "pictures are float32 (N, C, H, W), or uint8 (N, H, W, C) with a table");
+    const size_t at = bytes ? 1 : 2;
+    require(static_cast<long>(x.shape(at)) == plan.height && static_cast<long>(x.shape(at + 1)) == plan.width &&
+                static_cast<long>(x.shape(bytes ? 3 : 1)) == plan.planes,
+            "the pictures have not the channels or the size that the plan was made for");
+    require(!bytes || (table->ndim() == 2 && static_cast<long>(table->shape(0)) == plan.planes && table->shape(1) == 256),
+            "a table has 256 values for each channel");
+    count = x.shape(0);
+    mask = out.dtype() == nb::dtype<uint8_t>();
+    require(mask || out.dtype() == nb::dtype<float>(), "answers are float32, or uint8 for masks");
+    require(!mask || plan.can_mask(), "the plan makes no masks of one byte a pixel");
+    require(static_cast<long>(out.size()) == count * plan.answers(mask), "the array for the answers has another size");
+    if (bytes)
+      pictures.bytes = static_cast<const uint8_t*>(x.data()), pictures.table = table->data();
+    else
+      pictures.floats = static_cast<const float*>(x.data());
+    answer = out.data();
+  }
+};
+
+static bool run(Plan& plan, Pictures x, Answers out, std::optional<Array> table) {
+  const Call call(plan, x, table, out);
+  nb::gil_scoped_release release;
+  return plan.run(call.pictures, call.count, call.answer, call.mask);
+}
+
+static std::vector<std::pair<std::string, double>> profile(Plan& plan, Pictures x, Answers out,
+                                                           std::optional<Array> table, int repeats) {
+  const Call call(plan, x, table, out);
+  require(call.count >= 1, "a profile needs a picture");
+  std::vector<std::pair<std::string, double>> rows;
+  const auto times = plan.profile_ms(call.pictures, call.answer, call.mask, repeats);
+  for (size_t i = 0; i < times.size(); i++) rows.emplace_back(plan.steps()[i]->name(), times[i]);
+  return rows;
+}
+
+static std::vector<std::pair<std::string, bool>> level_names() {
+  std::vector<std::pair<std::string, bool>> names;
+  for (const Level& level : levels()) names.emplace_back(level.kernels->name, level.runs_here);
+  return names;
+}
+
+}  // namespace hswish
+
 NB_MODULE(_engine, m) {
+  using namespace hswish;
   nb::class_<Plan>(m, "Plan")
-      .def("__init__", [](Plan* self, const std::string& name, int threads) { new (self) Plan(level(name), threads); })
-      .def("stem", [](Plan& plan, Array w, Array b, long stride, const std::string& act, bool same) {
-        return plan.add(std::make_unique<StemStep>(w.data(), b.data(), w.shape(0), w.shape(1), stride, act_of(act), same));
-      })
-      .def("block", [](Plan& plan, int input, nb::object expand, std::pair<Array, Array> depthwise, nb::object se, std::pair<Array, Array> project,
-                       long stride, long dilation, const std::string& act, bool residual, bool same, nb::object stem) {
-        auto step = std::make_unique<BlockStep>();
-        const long panel = plan.kernels.panel;
-        const auto pack = [&](const std::pair<Array, Array>& p) {
-          return PackedPointwise(p.first.data(), p.second.data(), p.first.shape(0), p.first.shape(1), panel);
-        };
-        if (!expand.is_none()) step->expand = pack(nb::cast<std::pair<Array, Array>>(expand));
-        const auto& [w, b] = depthwise;
-        step->depthwise = PackedDepthwise(w.data(), b.data(), w.shape(0), w.shape(2), stride, dilation, panel);
-        if (!se.is_none()) {
-          auto parts = nb::cast<std::pair<std::pair<Array, Array>, std::pair<Array, Array>>>(se);
-          step->se = std::make_unique<SqueezeExcite>();
-          step->se->reduce = pack(parts.first);
-          step->se->expand = pack(parts.second);
-        }
-        step->project = pack(project);
-        step->act = act_of(act), step->residual = residual, step->same = same;
-        if (stem.is_none()) {
-          step->inputs = {input};
-        } else {
-          auto [sw, sb, s, a] = nb::cast<std::tuple<Array, Array, long, std::string>>(stem);
-          step->stem = std::make_unique<StemStep>(sw.data(), sb.data(), sw.shape(0), sw.shape(1), s, act_of(a), same);
-        }
-        return plan.add(std::move(step));
-      }, nb::arg("input"), nb::arg("expand").none(), nb::arg("depthwise"), nb::arg("se").none(), nb::arg("project"), nb::arg("stride"), nb::arg("dilation"), nb::arg("act"), nb::arg("residual"), nb::arg("same"), nb::arg("stem").none() = nb::none())
-      .def("pointwise", [](Plan& plan, int input, Array w, Array b, const std::string& act) {
-        auto step = std::make_unique<PointwiseStep>();
-        step->weights = PackedPointwise(w.data(), b.data(), w.shape(0), w.shape(1), plan.kernels.panel);
-        step->act = act_of(act);
-        step->inputs = {input};
-        return plan.add(std::move(step));
-      })
-      .def("mean", [](Plan& plan, int input) {
-        auto step = std::make_unique<MeanStep>();
-        step->inputs = {input};
-        return plan.add(std::move(step));
-      })
-      .def("prepare", &Plan::prepare)
-      .def("answer", [](Plan& plan, int input, long used) {
-        auto step = std::make_unique<AnswerStep>(used);
-        step->inputs = {input};
-        return plan.add(std::move(step));
-      })
-      .def("gate", [](Plan& plan, int features, int gate) {
-        auto step = std::make_unique<GateStep>();
-        step->inputs = {features, gate};
-        return plan.add(std::move(step));
-      })
-      .def("join", [](Plan& plan, int high, int low, bool align_corners) {
-        auto step = std::make_unique<JoinStep>();
-        step->align_corners = align_corners;
-        step->inputs = {high, low};
-        return plan.add(std::move(step));
-      })
-      .def("scores", [](Plan& plan, int input, long used, bool mask, bool align_corners) {
-        auto step = std::make_unique<ScoresStep>(used, mask);
-        step->align_corners = align_corners;
-        step->inputs = {input};
-        return plan.add(std::move(step));
-      })
-      .def("run", [](Plan& plan, Array x, nb::ndarray<nb::c_contig, nb::device::cpu> out) {
-        nb::gil_scoped_release release;
-        plan.run(x.data(), out.data());
-      })
-      .def("profile", [](Plan& plan, Array x, nb::ndarray<nb::c_contig, nb::device::cpu> out, int repeats) {
-        std::vector<std::pair<std::string, double>> rows;
-        auto times = plan.profile_ms(x.data(), out.data(), repeats);
-        for (size_t i = 0; i < times.size(); i++) rows.emplace_back(plan.steps()[i]->name(), times[i]);
-        return rows;
-      })
-      .def_prop_ro("arena_bytes", [](Plan& plan) { return plan.arena_floats() * 4; });
+      .def("__init__", [](Plan* self, const std::string& name, int threads) {
+        require(threads >= 1 && threads <= 256, "1 to 256 threads");
+        new (self) Plan(level(name), threads);
+      }, "level"_a, "threads"_a)
+      .def("stem", add_stem, "layer"_a, "stride"_a, "act"_a, "same"_a)
+      .def("block", add_block, "input"_a, "expand"_a.none(), "depthwise"_a, "se"_a.none(), "project"_a, "stride"_a,
+           "dilation"_a, "act"_a, "residual"_a, "same"_a, "keep"_a = false, "stem"_a = nb::none())
+      .def("pointwise", add_pointwise, "input"_a, "layer"_a, "act"_a)
+      .def("mean", add_mean, "input"_a, "window"_a = 0, "stride_down"_a = 1, "stride_across"_a = 1)
+      .def("gate", add_gate, "features"_a, "gate"_a, "hard"_a)
+      .def("join", add_join, "high"_a, "low"_a, "align_corners"_a, "act"_a)
+      .def("answer", add_answer, "input"_a, "used"_a)
+      .def("scores", add_scores, "input"_a, "used"_a, "align_corners"_a)
+      .def("at", [](const Plan& built, long height, long width) { return new Plan(built, height, width); },
+           "height"_a, "width"_a, nb::rv_policy::take_ownership)
+      .def("run", run, "pictures"_a.noconvert(), "out"_a.noconvert(), "table"_a = nb::none())
+      .def("profile", profile, "pictures"_a.noconvert(), "out"_a.noconvert(), "table"_a = nb::none(), "repeats"_a = 20)
+      .def_prop_ro("panel", [](const Plan& plan) { return plan.kernels.panel; })
+      .def_prop_ro("arena_bytes", [](const Plan& plan) { return plan.arena_floats() * sizeof(float); });
+  m.def("levels", level_names);
+  bind_kernels(m.def_submodule("kernels", "each kernel by itself, for tests"));
 }

@@ -2,61 +2,110 @@
 
 #include <algorithm>
 #include <ctime>
-#include <cstring>
+#include <new>
+#include <utility>
 
 namespace hswish {
 
-int Plan::add(std::unique_ptr<Step> step) {
-  step->output = static_cast<int>(tensors_.size());
-  tensors_.push_back({});
-  steps_.push_back(std::move(step));
-  return steps_.back()->output;
+constexpr long MAX_SIDE = 65536;  // of a picture, in pixels
+
+Buffer::Buffer(long count) {
+  const long bytes = round_up(count * static_cast<long>(sizeof(float)) + 64, 64);
+  float* floats = static_cast<float*>(std::aligned_alloc(64, bytes));
+  if (!floats) throw std::bad_alloc();
+  data_ = std::shared_ptr<float>(floats, std::free);
+  std::fill_n(floats, count, 0.0f);
 }
 
+Plan::Plan(const Kernels& kernels, int threads) : kernels(kernels), pool(new Threads(threads), Threads::release) {}
+
 // Shapes first, then each tensor at the lowest offset that no living tensor needs.
-void Plan::prepare(long h, long w) {
-  height = h, width = w;
+Plan::Plan(const Plan& built, long height, long width)
+    : kernels(built.kernels), pool(built.pool), height(height), width(width), planes(built.planes),
+      tensors_(built.tensors_) {
+  require(height >= 1 && width >= 1 && height <= MAX_SIDE && width <= MAX_SIDE, "a picture has sides of 1 to 65536 pixels");
+  require(built.answers(false) > 0, "the plan ends without an answer");
+  for (const auto& step : built.steps_) steps_.push_back(step->copy());
   for (int i = 0; i < static_cast<int>(steps_.size()); i++) {
     Step& step = *steps_[i];
     Tensor& made = tensors_[step.output];
     made.shape = step.plan(*this);
     made.made = made.used = i;
-    for (int input : step.inputs) tensors_.at(input).used = i;
+    if (step.inner >= 0) {
+      tensors_[step.inner].shape = step.kept();
+      tensors_[step.inner].made = tensors_[step.inner].used = i;
+    }
+    for (int input : step.inputs) tensors_[input].used = i;
   }
-  tensors_.back().used = static_cast<int>(steps_.size());
   long end = 0;
+  const auto room = [](const Tensor& tensor) { return round_up(tensor.shape.size(), 16) + 16; };
   for (size_t i = 0; i < tensors_.size(); i++) {
     Tensor& tensor = tensors_[i];
-    const long size = round_up(tensor.shape.size(), 16) + 16;
     std::vector<std::pair<long, long>> taken;
     for (size_t j = 0; j < i; j++)
-      if (tensors_[j].used >= tensor.made) taken.emplace_back(tensors_[j].offset, tensors_[j].offset + round_up(tensors_[j].shape.size(), 16) + 16);
+      if (tensors_[j].used >= tensor.made) taken.emplace_back(tensors_[j].offset, tensors_[j].offset + room(tensors_[j]));
     std::sort(taken.begin(), taken.end());
     tensor.offset = 0;
     for (auto [from, to] : taken)
-      if (from < tensor.offset + size) tensor.offset = std::max(tensor.offset, to);
-    end = std::max(end, tensor.offset + size);
+      if (from < tensor.offset + room(tensor)) tensor.offset = std::max(tensor.offset, to);
+    end = std::max(end, tensor.offset + room(tensor));
   }
   long scratch = 0;
-  work_size_ = 0;
   for (auto& step : steps_) {
     scratch = std::max(scratch, step->scratch(*this));
     work_size_ = std::max(work_size_, round_up(step->work(*this), 16) + 32);
   }
   scratch_ = end;
   work_ = round_up(end + scratch + 16, 16);
-  arena_size_ = work_ + work_size_ * threads.count();
+  arena_size_ = work_ + work_size_ * pool->count();
   arena_ = Buffer(arena_size_);
 }
 
-void Plan::run(const float* input, void* output) {
-  picture = input, answer = output;
-  for (auto& step : steps_) step->run(*this);
+int Plan::add(std::unique_ptr<Step> step, bool keep) {
+  require(answers(false) == 0, "a plan goes no further than its answer");
+  for (int input : step->inputs) tensor(input);
+  if (keep) step->inner = static_cast<int>(tensors_.size());
+  Tensor made;
+  made.shape = step->plan(*this);
+  if (keep) {
+    tensors_.emplace_back();
+    tensors_.back().shape = step->kept();
+  }
+  step->output = static_cast<int>(tensors_.size());
+  tensors_.push_back(made);
+  steps_.push_back(std::move(step));
+  return steps_.back()->output;
 }
 
-std::vector<double> Plan::profile_ms(const float* input, void* output, int repeats) {
+void Plan::add_picture(long count) {
+  require(planes == 0 || planes == count, "two steps disagree on the channels of the picture");
+  planes = count;
+}
+
+const Tensor& Plan::tensor(int id) const {
+  require(id >= 0 && id < static_cast<int>(tensors_.size()), "no step makes tensor " + std::to_string(id));
+  return tensors_[id];
+}
+
+// All plans of one network share its threads, so one runs at a time.
+bool Plan::run(const Picture& pictures, long count, void* answers_to, bool wants_mask) {
+  std::lock_guard<std::mutex> lock(pool->running);
+  mask = wants_mask, finite = true;
+  for (long i = 0; i < count; i++) {
+    picture = pictures;
+    if (picture.floats) picture.floats += i * planes * height * width;
+    if (picture.bytes) picture.bytes += i * planes * height * width;
+    answer = static_cast<char*>(answers_to) + i * answers(mask) * (mask ? 1 : sizeof(float));
+    for (auto& step : steps_) step->run(*this);
+  }
+  return finite;
+}
+
+std::vector<double> Plan::profile_ms(const Picture& pictures, void* answer_to, bool wants_mask, int repeats) {
+  require(repeats >= 1, "a profile needs one repeat or more");
+  std::lock_guard<std::mutex> lock(pool->running);
   std::vector<std::vector<double>> times(steps_.size());
-  picture = input, answer = output;
+  picture = pictures, answer = answer_to, mask = wants_mask;
   for (int r = 0; r < repeats; r++)
     for (size_t i = 0; i < steps_.size(); i++) {
       timespec a, b;
@@ -76,7 +125,7 @@ std::vector<double> Plan::profile_ms(const float* input, void* output, int repea
 PackedPointwise::PackedPointwise(const float* w, const float* b, long n, long k, long panel) {
   const long padded = round_up(n, 8);
   weights = Buffer(padded * k), bias = Buffer(padded);
-  if (b) std::copy_n(b, n, bias.get());
+  std::copy_n(b, n, bias.get());
   float* to = weights.get();
   for (long first = 0; first < padded; first += panel)
     for (long i = 0; i < k; i++)

@@ -1,9 +1,10 @@
 // A network as a list of steps over one arena of memory.
 //
-// Built once from folded weights (packed here for the instruction set); planned once for each input
-// size; then run without allocating anything.
+// Built once from folded weights (packed here for the instruction set); copied and planned for each
+// input size, the copies sharing the weights; then run without allocating anything.
 #pragma once
 
+#include <cstdlib>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -14,6 +15,11 @@
 
 namespace hswish {
 
+// Python sees a ValueError with this text.
+inline void require(bool condition, const std::string& text) {
+  if (!condition) throw std::invalid_argument(text);
+}
+
 struct Shape {
   long height = 0, width = 0, channels = 0;  // channels: what is stored, a multiple of 8
   long pixels() const { return height * width; }
@@ -23,25 +29,19 @@ struct Shape {
 // A map in the arena.
 struct Tensor {
   Shape shape;
-  long offset = 0;      // floats from the arena's start
+  long offset = 0;         // floats from the arena's start
   int made = 0, used = 0;  // first and last step that needs it
 };
 
-// 64-byte aligned floats.
+// 64-byte aligned floats, zero at first; copies share them.
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(long count) : data_(static_cast<float*>(std::aligned_alloc(64, (count * 4 + 127) / 64 * 64))) {
-    if (!data_) throw std::bad_alloc();
-    std::fill_n(data_.get(), count, 0.0f);
-  }
+  explicit Buffer(long count);
   float* get() const { return data_.get(); }
 
  private:
-  struct Free {
-    void operator()(float* p) const { std::free(p); }
-  };
-  std::unique_ptr<float[], Free> data_;
+  std::shared_ptr<float> data_;
 };
 
 class Plan;
@@ -50,37 +50,52 @@ class Plan;
 class Step {
  public:
   virtual ~Step() = default;
-  virtual Shape plan(const Plan&) = 0;               // the shape of its output
-  virtual long scratch(const Plan&) const { return 0; }   // floats, shared
-  virtual long work(const Plan&) const { return 0; }      // floats for each thread
-  virtual void run(Plan&) const = 0;
+  virtual std::unique_ptr<Step> copy() const = 0;
+  virtual Shape plan(const Plan&) = 0;                   // the shape of its output; throws where inputs do not fit
+  virtual Shape kept() const { return {}; }              // of the inner map that it keeps, if asked to
+  virtual long scratch(const Plan&) const { return 0; }  // floats, shared
+  virtual long work(const Plan&) const { return 0; }     // floats for each thread
+  virtual long answers(bool mask) const { return 0; }    // numbers that it writes to the answer
+  virtual bool can_mask() const { return false; }        // whether these may be a byte for each pixel
+  virtual void run(Plan&) = 0;
   virtual std::string name() const = 0;
   std::vector<int> inputs;
-  int output = -1;
+  int output = -1, inner = -1;  // tensors: what it makes, and the inner map where that is kept
 };
 
 class Plan {
  public:
-  Plan(const Kernels& kernels, int threads) : kernels(kernels), threads(threads) {}
+  Plan(const Kernels& kernels, int threads);
+  Plan(const Plan& built, long height, long width);
+  Plan(const Plan&) = delete;
 
-  int add(std::unique_ptr<Step> step);  // returns the tensor it makes
-  void prepare(long height, long width);
-  // picture: (in_channels, height, width); answer: the last step's.
-  void run(const float* picture, void* answer);
+  // Appends a step and returns the tensor it makes; an inner map that is kept is the tensor before it.
+  int add(std::unique_ptr<Step> step, bool keep = false);
+  void add_picture(long planes);  // said by each step that looks at the picture
 
-  const Tensor& tensor(int id) const { return tensors_.at(id); }
+  // Both trust their arguments: module.cpp compares every array with the plan.
+  // pictures: `count` of them, one after the other; answer: the last step's numbers for each, as floats or,
+  // for a mask, bytes. False where a score that a mask was made of is not finite.
+  bool run(const Picture& pictures, long count, void* answer, bool mask);
+  // The median time of each step in milliseconds of this thread.
+  std::vector<double> profile_ms(const Picture& pictures, void* answer, bool mask, int repeats);
+
+  const Tensor& tensor(int id) const;
   float* data(int id) { return arena_.get() + tensors_[id].offset; }
   float* scratch() { return arena_.get() + scratch_; }
   float* work(int thread) { return arena_.get() + work_ + thread * work_size_; }
-  std::vector<double> profile_ms(const float* picture, void* answer, int repeats);
   const std::vector<std::unique_ptr<Step>>& steps() const { return steps_; }
+  long answers(bool mask) const { return steps_.empty() ? 0 : steps_.back()->answers(mask); }
+  bool can_mask() const { return !steps_.empty() && steps_.back()->can_mask(); }
   long arena_floats() const { return arena_size_; }
 
   const Kernels& kernels;
-  Threads threads;
-  long height = 0, width = 0;
-  const float* picture = nullptr;
+  const std::shared_ptr<Threads> pool;
+  long height = 64, width = 64;  // any size will do to check the steps of a plan being built
+  long planes = 0;               // of the picture
+  Picture picture;
   void* answer = nullptr;
+  bool mask = false, finite = true;
 
  private:
   std::vector<std::unique_ptr<Step>> steps_;

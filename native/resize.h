@@ -7,9 +7,10 @@
 
 namespace hswish::HSWISH_LEVEL {
 
-// One row of `out` += the resized row of `x` (both channels last): out has across.count pixels.
-static void upsample_add_row(const Axis& down, const Axis& across, long row, const float* x, long width, long channels,
-                             float* out) {
+// One row of `out`, combined with the resized row of `x` (both channels last): out has across.count pixels.
+template <class Combine>
+static void resize_row(const Axis& down, const Axis& across, long row, const float* x, long width, long channels,
+                       float* out, const Combine& combine) {
   const float* top = x + down.first[row] * width * channels;
   const float* bottom = x + down.second[row] * width * channels;
   const float ty = down.weight[row];
@@ -20,9 +21,22 @@ static void upsample_add_row(const Axis& down, const Axis& across, long row, con
       const f32x8 tl = load<f32x8>(top + a + c), tr = load<f32x8>(top + b + c);
       const f32x8 bl = load<f32x8>(bottom + a + c), br = load<f32x8>(bottom + b + c);
       const f32x8 t = tl + (tr - tl) * tx, u = bl + (br - bl) * tx;
-      store(out + c, load<f32x8>(out + c) + t + (u - t) * ty);
+      store(out + c, combine(load<f32x8>(out + c), t + (u - t) * ty));
     }
   }
+}
+
+static void upsample_add_row(const Axis& down, const Axis& across, long row, const float* x, long width, long channels,
+                             Act act, float* out) {
+  if (act == Act::relu)
+    resize_row(down, across, row, x, width, channels, out, [](f32x8 a, f32x8 b) { return activate<Act::relu>(a + b); });
+  else
+    resize_row(down, across, row, x, width, channels, out, [](f32x8 a, f32x8 b) { return a + b; });
+}
+
+static void upsample_multiply_row(const Axis& down, const Axis& across, long row, const float* x, long width,
+                                  long channels, float* out) {
+  resize_row(down, across, row, x, width, channels, out, [](f32x8 a, f32x8 b) { return a * b; });
 }
 
 // The rows above and below, mixed, planar: line[c][column].

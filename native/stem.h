@@ -1,4 +1,7 @@
-// The stem: a full 3x3 convolution that reads a planar picture and writes channels last.
+// The stem: a full 3x3 convolution that reads a picture and writes channels last.
+//
+// The three rows that it looks at are copied with zeros at both ends; the copy also turns a camera's
+// bytes into normalised floats, so that they are read once.
 #pragma once
 
 #include <cstring>
@@ -7,21 +10,18 @@
 
 namespace hswish::HSWISH_LEVEL {
 
-constexpr long MAX_PLANES = 64;  // of a picture
-
 static long stem_work(const Stem& op, const Geometry& g) {
   return op.in_channels * 3 * (op.stride * (g.out_width - 1) + 3);
 }
 
 template <int MR, int NV, int stride, Act act>
-static void stem_tile(const float* const* rows, long taps, const float* w, const float* bias, float* out, long n) {
+static void stem_tile(const float* x, long x_stride, long taps, const float* w, const float* bias, float* out, long n) {
   f32x8 sum[MR][NV];
 #pragma GCC unroll 16
   for (int m = 0; m < MR; m++)
 #pragma GCC unroll 2
     for (int v = 0; v < NV; v++) sum[m][v] = load<f32x8>(bias + v * 8);
-  for (long i = 0; i < taps; i++, w += 3 * n) {
-    const float* x = rows[i];
+  for (long i = 0; i < taps; i++, w += 3 * n, x += x_stride) {
 #pragma GCC unroll 3
     for (int kx = 0; kx < 3; kx++) {
       f32x8 weight[NV];
@@ -46,30 +46,38 @@ static void stem_channels(const Stem& op, const Geometry& g, const float* padded
                           float* out) {
   const long taps = op.in_channels * 3;
   constexpr int MOST = TILE >= 14 ? 12 : 6;
-  const float* rows[MAX_PLANES * 3];
   long column = 0;
   const auto run = [&](auto tile, long count) {
-    for (; column + count <= g.out_width; column += count) {
-      for (long i = 0; i < taps; i++) rows[i] = padded + i * padded_width + column * stride;
-      tile(rows, taps, op.weights + channel, op.bias + channel, out + column * op.n + channel, op.n);
-    }
+    for (; column + count <= g.out_width; column += count)
+      tile(padded + column * stride, padded_width, taps, op.weights + channel, op.bias + channel,
+           out + column * op.n + channel, op.n);
   };
   run(stem_tile<MOST, NV, stride, act>, MOST);
   run(stem_tile<4, NV, stride, act>, 4);
   run(stem_tile<1, NV, stride, act>, 1);
 }
 
+// Row y of plane c as floats.
+static void copy_row(const Stem& op, const Geometry& g, const Picture& x, long c, long y, long count, float* to) {
+  if (x.floats) {
+    std::memcpy(to, x.floats + (c * g.height + y) * g.width, sizeof(float) * count);
+    return;
+  }
+  const uint8_t* from = x.bytes + y * g.width * op.in_channels + c;
+  const float* table = x.table + c * 256;
+  for (long i = 0; i < count; i++) to[i] = table[from[i * op.in_channels]];
+}
+
 template <Act act>
-static void stem_row(const Stem& op, const Geometry& g, const float* x, long row, float* out, float* work) {
+static void stem_row(const Stem& op, const Geometry& g, const Picture& x, long row, float* out, float* work) {
   const long padded_width = op.stride * (g.out_width - 1) + 3;
+  const long count = padded_width - g.left < g.width ? padded_width - g.left : g.width;
   float* to = work;
   for (long c = 0; c < op.in_channels; c++)
     for (int ky = 0; ky < 3; ky++, to += padded_width) {
       const long y = row * op.stride - g.top + ky;
       std::memset(to, 0, sizeof(float) * padded_width);
-      if (y < 0 || y >= g.height) continue;
-      const long count = padded_width - g.left < g.width ? padded_width - g.left : g.width;
-      std::memcpy(to + g.left, x + (c * g.height + y) * g.width, sizeof(float) * count);
+      if (y >= 0 && y < g.height) copy_row(op, g, x, c, y, count, to + g.left);
     }
   const auto two = op.stride == 2 ? stem_channels<2, 2, act> : stem_channels<2, 1, act>;
   const auto one = op.stride == 2 ? stem_channels<1, 2, act> : stem_channels<1, 1, act>;
@@ -78,7 +86,8 @@ static void stem_row(const Stem& op, const Geometry& g, const float* x, long row
   if (channel < op.n) one(op, g, work, padded_width, channel, out);
 }
 
-static void stem_row_any(const Stem& op, Act act, const Geometry& g, const float* x, long row, float* out, float* work) {
+static void stem_row_any(const Stem& op, Act act, const Geometry& g, const Picture& x, long row, float* out,
+                         float* work) {
   (act == Act::relu ? stem_row<Act::relu> : stem_row<Act::hard_swish>)(op, g, x, row, out, work);
 }
 

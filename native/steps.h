@@ -1,7 +1,9 @@
-// The steps that MobileNetV3 is made of.
+// The steps that MobileNetV3 and its heads are made of, but for the block (block_step.h).
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "plan.h"
@@ -22,12 +24,12 @@ inline void pointwise_parallel(Plan& plan, const Pointwise& op, Act act, const f
                                const float* residual, long pixels, long out_stride = 0) {
   if (!out_stride) out_stride = op.n;
   const long panels = (op.n + plan.kernels.panel - 1) / plan.kernels.panel;
-  const long threads = plan.threads.count();
+  const long threads = plan.pool->count();
   // Pixels in parts that stay in the second-level cache while every panel of weights passes by.
   const long cache = (pixels * op.k + 65535) / 65536;
   const long parts = std::max(threads == 1 ? 1 : std::clamp(pixels / 28, 1L, threads * 2), cache);
   const long each = (pixels + parts - 1) / parts;
-  plan.threads.parallel(panels * parts, [&](long task, int) {
+  plan.pool->parallel(panels * parts, [&](long task, int) {
     const long first = task % panels * plan.kernels.panel, from = task / panels * each;
     const long count = std::min(each, pixels - from);
     if (count > 0)
@@ -46,14 +48,16 @@ class StemStep : public Step {
     std::copy_n(b, n, bias_.get());
     op_ = {weights_.get(), bias_.get(), in_channels, padded, stride};
   }
+  std::unique_ptr<Step> copy() const override { return std::make_unique<StemStep>(*this); }
   Shape plan(const Plan& plan) override {
+    require(plan.planes == op_.in_channels, "the stem and the picture differ in channels");
     g_ = geometry({plan.height, plan.width, 0}, 3, op_.stride, 1, same_);
     return {g_.out_height, g_.out_width, op_.n};
   }
   long work(const Plan& plan) const override { return plan.kernels.stem_work(op_, g_); }
-  void run(Plan& plan) const override {
+  void run(Plan& plan) override {
     float* out = plan.data(output);
-    plan.threads.parallel(g_.out_height, [&](long row, int thread) {
+    plan.pool->parallel(g_.out_height, [&](long row, int thread) {
       plan.kernels.stem_row(op_, act_, g_, plan.picture, row, out + row * g_.out_width * op_.n, plan.work(thread));
     });
   }
@@ -70,130 +74,17 @@ class StemStep : public Step {
   Geometry g_{};
 };
 
-struct SqueezeExcite {
-  PackedPointwise reduce, expand;
-  Act act = Act::relu;
-};
-
-// An inverted residual (Figure 4): expand and depthwise in one pass, squeeze-and-excitation, projection.
-class BlockStep : public Step {
- public:
-  PackedPointwise expand, project;
-  PackedDepthwise depthwise;
-  std::unique_ptr<SqueezeExcite> se;
-  std::unique_ptr<StemStep> stem;  // makes the rows of a block without expansion
-  Act act = Act::relu;
-  bool residual = false, same = false;
-
-  Shape plan(const Plan& plan) override {
-    in_ = stem ? stem->plan(plan) : plan.tensor(inputs[0]).shape;
-    g_ = geometry(in_, depthwise.op.kernel, depthwise.op.stride, depthwise.op.dilation, same);
-    panels_ = (depthwise.op.channels + plan.kernels.panel - 1) / plan.kernels.panel;
-    buffer_ = round_up(plan.kernels.block_work(depthwise.op, g_), 16);
-    const long row = g_.out_width * depthwise.op.channels;
-    // Without squeeze-and-excitation a few rows can be projected at once, and the map need not be stored.
-    banded_ = !se && !(residual && stem) && row * g_.out_height > 64 * 1024;
-    strip_ = std::clamp(48 * 1024 / row, 1L, g_.out_height);
-    return {g_.out_height, g_.out_width, project.op.n};
-  }
-  long work(const Plan& plan) const override {
-    const long rows = banded_ ? panels_ * buffer_ + strip_ * g_.out_width * depthwise.op.channels : buffer_;
-    return std::max(rows, plan.kernels.panel * project.op.k) + (stem ? stem->work(plan) : 0);
-  }
-  long scratch(const Plan&) const override {  // the depthwise output, its sums, the squeeze, the gate
-    if (banded_) return 0;
-    return g_.out_height * g_.out_width * depthwise.op.channels + 4 * round_up(depthwise.op.channels, 16) + 64;
-  }
-  void run(Plan& plan) const override {
-    if (banded_) return run_bands(plan);
-    const long channels = depthwise.op.channels, pixels = g_.out_height * g_.out_width, panel = plan.kernels.panel;
-    float* maps = plan.scratch();
-    float* gate = maps + pixels * channels;
-    float* sums = gate + round_up(channels, 16);
-    float* squeezed = sums + round_up(channels, 16);
-    plan.threads.parallel(panels_, [&](long task, int thread) {
-      BlockState state;
-      BlockRows op = rows(plan, task, maps + task * panel, plan.work(thread));
-      if (se) op.sums = sums;
-      op.stem_work = plan.work(thread) + buffer_;
-      op.to = g_.out_height;
-      plan.kernels.block_rows(op, state);
-    });
-    float* out = plan.data(output);
-    const float* added = residual ? plan.data(inputs[0]) : nullptr;
-    if (!se) return pointwise_parallel(plan, project.op, Act::none, maps, channels, out, added, pixels);
-
-    for (long c = 0; c < channels; c++) sums[c] /= pixels;
-    pointwise_parallel(plan, se->reduce.op, se->act, sums, 0, squeezed, nullptr, 1);
-    pointwise_parallel(plan, se->expand.op, Act::none, squeezed, 0, gate, nullptr, 1);
-    plan.kernels.h_sigmoid(gate, channels);
-    if (pixels < project.op.n) {  // fewer numbers to scale than in the weights
-      plan.kernels.scale(maps, gate, channels, pixels);
-      return pointwise_parallel(plan, project.op, Act::none, maps, channels, out, added, pixels);
-    }
-    const long n = project.op.n, panels = (n + panel - 1) / panel, threads = plan.threads.count();
-    const long cache = (pixels * channels + 65535) / 65536;
-    const long parts = std::max(threads == 1 ? 1 : std::max(1L, 2 * threads / panels), cache), each = (pixels + parts - 1) / parts;
-    plan.threads.parallel(panels * parts, [&](long task, int thread) {
-      const long first = task % panels * panel, from = task / panels * each;
-      const long width = std::min(panel, n - first), count = std::min(each, pixels - from);
-      float* scaled = plan.work(thread);
-      plan.kernels.scale_panel(scaled, project.op.weights + first * channels, gate, channels, width);
-      Pointwise op{scaled, project.op.bias + first, channels, width};
-      if (count > 0)
-        plan.kernels.pointwise(op, Act::none, 0, maps + from * channels, channels, out + first + from * n, n,
-                               added ? added + first + from * n : nullptr, count);
-    });
-  }
-  std::string name() const override { return stem ? "stem + block" : "block"; }
-
- private:
-  BlockRows rows(Plan& plan, long panel, float* out, float* work) const {
-    BlockRows op{expand.op, depthwise.op, act,  g_,   panel * plan.kernels.panel, stem ? plan.picture : plan.data(inputs[0]),
-                 in_.channels, out, depthwise.op.channels, nullptr, work, 0, 0};
-    if (stem) op.stem = &stem->op(), op.stem_act = stem->act(), op.stem_geometry = stem->sizes();
-    return op;
-  }
-
-  // Each thread takes a band of rows from the input to the projection.
-  void run_bands(Plan& plan) const {
-    const long channels = depthwise.op.channels, panel = plan.kernels.panel, n = project.op.n;
-    const long bands = plan.threads.count(), each = (g_.out_height + bands - 1) / bands;
-    plan.threads.parallel(bands, [&](long band, int thread) {
-      std::vector<BlockState> states(panels_);
-      float* work = plan.work(thread);
-      float* maps = work + panels_ * buffer_;
-      const long end = std::min((band + 1) * each, g_.out_height);
-      for (long y = band * each; y < end; y += strip_) {
-        const long count = std::min(strip_, end - y), from = y * g_.out_width;
-        for (long i = 0; i < panels_; i++) {
-          BlockRows op = rows(plan, i, maps + i * panel, work + i * buffer_);
-          op.stem_work = maps + strip_ * g_.out_width * channels;
-          op.from = y, op.to = y + count;
-          plan.kernels.block_rows(op, states[i]);
-        }
-        for (long first = 0; first < n; first += panel)
-          plan.kernels.pointwise(project.op, Act::none, first, maps, channels, plan.data(output) + from * n, n,
-                                 residual ? plan.data(inputs[0]) + from * n : nullptr, count * g_.out_width);
-      }
-    });
-  }
-
-  Shape in_;
-  Geometry g_{};
-  bool banded_ = false;
-  long panels_ = 0, buffer_ = 0, strip_ = 0;
-};
-
 class PointwiseStep : public Step {
  public:
   PackedPointwise weights;
   Act act = Act::none;
+  std::unique_ptr<Step> copy() const override { return std::make_unique<PointwiseStep>(*this); }
   Shape plan(const Plan& plan) override {
     in_ = plan.tensor(inputs[0]).shape;
+    require(round_up(weights.op.k, 8) == in_.channels, "a pointwise convolution does not fit its input");
     return {in_.height, in_.width, weights.op.n};
   }
-  void run(Plan& plan) const override {
+  void run(Plan& plan) override {
     pointwise_parallel(plan, weights.op, act, plan.data(inputs[0]), in_.channels, plan.data(output), nullptr, in_.pixels());
   }
   std::string name() const override { return "pointwise"; }
@@ -206,32 +97,18 @@ class PointwiseStep : public Step {
 class AnswerStep : public Step {
  public:
   explicit AnswerStep(long used) : used_(used) {}
-  Shape plan(const Plan&) override { return {0, 0, 0}; }
-  void run(Plan& plan) const override { std::copy_n(plan.data(inputs[0]), used_, static_cast<float*>(plan.answer)); }
+  std::unique_ptr<Step> copy() const override { return std::make_unique<AnswerStep>(*this); }
+  Shape plan(const Plan& plan) override {
+    const Shape in = plan.tensor(inputs[0]).shape;
+    require(used_ >= 1 && used_ <= in.channels && in.channels == in.size(), "an answer is some channels of one pixel");
+    return {};
+  }
+  long answers(bool) const override { return used_; }
+  void run(Plan& plan) override { std::copy_n(plan.data(inputs[0]), used_, static_cast<float*>(plan.answer)); }
   std::string name() const override { return "answer"; }
 
  private:
   long used_;
-};
-
-// features * sigmoid(gate), in place; the gate is one pixel.
-class GateStep : public Step {
- public:
-  bool hard = false;
-  Shape plan(const Plan& plan) override {
-    in_ = plan.tensor(inputs[0]).shape;
-    return in_;
-  }
-  void run(Plan& plan) const override {
-    float* gate = plan.data(inputs[1]);
-    for (long c = 0; c < in_.channels; c++) gate[c] = 1.0f / (1.0f + std::exp(-gate[c]));
-    std::memcpy(plan.data(output), plan.data(inputs[0]), sizeof(float) * in_.size());
-    plan.kernels.scale(plan.data(output), gate, in_.channels, in_.pixels());
-  }
-  std::string name() const override { return "gate"; }
-
- private:
-  Shape in_;
 };
 
 // Positions of a bilinear resize from `size` cells to `count`.
@@ -249,33 +126,73 @@ class Resize {
     long run = count;  // the longest run that divides all
     for (long start = 0, i = 1; i <= count; i++)
       if (i == count || first_[i] != first_[start] || second_[i] != second_[start]) run = std::gcd(run, i - start), start = i;
-    axis_ = {first_.data(), second_.data(), weight_.data(), count, run % 4 ? 0 : run};
+    run_ = run % 4 ? 0 : run;
   }
-  const Axis& axis() const { return axis_; }
+  Axis axis() const { return {first_.data(), second_.data(), weight_.data(), static_cast<long>(first_.size()), run_}; }
 
  private:
   std::vector<int> first_, second_;
   std::vector<float> weight_;
-  Axis axis_;
+  long run_ = 0;
 };
 
-// low + resized high, both class scores (Figure 10's join; the projection of the deep branch is done
-// before its resize, for both are linear and the deep map is four times smaller).
+// features * sigmoid(gate); a gate of several pixels is resized to the features, corner to corner.
+class GateStep : public Step {
+ public:
+  bool hard = false;
+  std::unique_ptr<Step> copy() const override { return std::make_unique<GateStep>(*this); }
+  Shape plan(const Plan& plan) override {
+    in_ = plan.tensor(inputs[0]).shape, gate_ = plan.tensor(inputs[1]).shape;
+    require(in_.channels == gate_.channels && gate_.pixels() >= 1, "a gate and what it gates differ in channels");
+    down_ = Resize(gate_.height, in_.height, true), across_ = Resize(gate_.width, in_.width, true);
+    return in_;
+  }
+  long scratch(const Plan&) const override { return round_up(gate_.size(), 16); }
+  void run(Plan& plan) override {
+    float* gate = plan.scratch();
+    std::copy_n(plan.data(inputs[1]), gate_.size(), gate);
+    if (hard)
+      plan.kernels.h_sigmoid(gate, gate_.size());
+    else
+      for (long i = 0; i < gate_.size(); i++) gate[i] = 1.0f / (1.0f + std::exp(-gate[i]));
+    const long size = in_.width * in_.channels;
+    plan.pool->parallel(in_.height, [&](long row, int) {
+      float* out = plan.data(output) + row * size;
+      std::memcpy(out, plan.data(inputs[0]) + row * size, sizeof(float) * size);
+      if (gate_.pixels() == 1)
+        plan.kernels.scale(out, gate, in_.channels, in_.width, Act::none);
+      else
+        plan.kernels.upsample_multiply_row(down_.axis(), across_.axis(), row, gate, gate_.width, in_.channels, out);
+    });
+  }
+  std::string name() const override { return "gate"; }
+
+ private:
+  Shape in_, gate_;
+  Resize down_, across_;
+};
+
+// act(low + resized high), where branches meet (Figure 10). A 1x1 convolution of the resized branch is
+// done before its resize: both are linear, and the deep map is four times smaller. A concatenation followed
+// by a 1x1 convolution is the sum of two such convolutions, so it ends here too.
 class JoinStep : public Step {
  public:
   bool align_corners = false;
+  Act act = Act::none;
+  std::unique_ptr<Step> copy() const override { return std::make_unique<JoinStep>(*this); }
   Shape plan(const Plan& plan) override {
     high_ = plan.tensor(inputs[0]).shape, low_ = plan.tensor(inputs[1]).shape;
+    require(high_.channels == low_.channels && high_.pixels() >= 1, "the maps that are joined differ in channels");
     down_ = Resize(high_.height, low_.height, align_corners), across_ = Resize(high_.width, low_.width, align_corners);
     return low_;
   }
-  void run(Plan& plan) const override {
+  void run(Plan& plan) override {
     const float *high = plan.data(inputs[0]), *low = plan.data(inputs[1]);
     const long size = low_.width * low_.channels;
-    plan.threads.parallel(low_.height, [&](long row, int) {
+    plan.pool->parallel(low_.height, [&](long row, int) {
       float* out = plan.data(output) + row * size;
       std::memcpy(out, low + row * size, sizeof(float) * size);
-      plan.kernels.upsample_add_row(down_.axis(), across_.axis(), row, high, high_.width, high_.channels, out);
+      plan.kernels.upsample_add_row(down_.axis(), across_.axis(), row, high, high_.width, high_.channels, act, out);
     });
   }
   std::string name() const override { return "join"; }
@@ -288,18 +205,25 @@ class JoinStep : public Step {
 // Scores at the picture's own size: planes of logits, or the mask of the highest.
 class ScoresStep : public Step {
  public:
-  ScoresStep(long used, bool mask) : used_(used), mask_(mask) {}
+  explicit ScoresStep(long used) : used_(used) {}
   bool align_corners = false;
+  std::unique_ptr<Step> copy() const override { return std::make_unique<ScoresStep>(*this); }
   Shape plan(const Plan& plan) override {
     in_ = plan.tensor(inputs[0]).shape;
+    require(used_ >= 1 && used_ <= in_.channels, "more classes than the scores have channels");
     down_ = Resize(in_.height, plan.height, align_corners), across_ = Resize(in_.width, plan.width, align_corners);
-    return {0, 0, 0};
+    pixels_ = plan.height * plan.width;
+    return {};
   }
   long work(const Plan& plan) const override { return used_ * in_.width + 2 * round_up(plan.width, 16) + 16; }
-  void run(Plan& plan) const override {
+  long answers(bool mask) const override { return pixels_ * (mask ? 1 : used_); }
+  bool can_mask() const override { return used_ <= 256; }
+  void run(Plan& plan) override {
     const float* x = plan.data(inputs[0]);
-    plan.threads.parallel(plan.height, [&](long row, int thread) {
-      if (mask_)
+    if (plan.mask)  // which would show nothing of it
+      for (long i = 0; i < in_.size() && plan.finite; i++) plan.finite = std::isfinite(x[i]);
+    plan.pool->parallel(plan.height, [&](long row, int thread) {
+      if (plan.mask)
         plan.kernels.upsample_mask_row(down_.axis(), across_.axis(), row, x, in_.width, in_.channels, used_,
                                        static_cast<uint8_t*>(plan.answer) + row * plan.width, plan.work(thread));
       else
@@ -310,25 +234,37 @@ class ScoresStep : public Step {
   std::string name() const override { return "scores"; }
 
  private:
-  long used_;
-  bool mask_;
+  long used_, pixels_ = 0;
   Shape in_;
   Resize down_, across_;
 };
 
+// Average pooling by a window that never exceeds the map, VALID; window 0: the whole map.
 class MeanStep : public Step {
  public:
+  long window = 0, stride_down = 1, stride_across = 1;
+  std::unique_ptr<Step> copy() const override { return std::make_unique<MeanStep>(*this); }
   Shape plan(const Plan& plan) override {
     in_ = plan.tensor(inputs[0]).shape;
-    return {1, 1, in_.channels};
+    require(in_.pixels() >= 1, "a mean over no map");
+    rows_ = window ? std::min(window, in_.height) : in_.height;
+    columns_ = window ? std::min(window, in_.width) : in_.width;
+    return {(in_.height - rows_) / stride_down + 1, (in_.width - columns_) / stride_across + 1, in_.channels};
   }
-  void run(Plan& plan) const override {
-    plan.kernels.mean(plan.data(inputs[0]), in_.channels, in_.pixels(), plan.data(output));
+  void run(Plan& plan) override {
+    const Shape out = plan.tensor(output).shape;
+    const long row = in_.width * in_.channels;
+    for (long i = 0; i < out.pixels(); i++) {
+      const long y = i / out.width * stride_down, x = i % out.width * stride_across;
+      plan.kernels.mean(plan.data(inputs[0]) + y * row + x * in_.channels, in_.channels, rows_, columns_, row,
+                        plan.data(output) + i * in_.channels);
+    }
   }
   std::string name() const override { return "mean"; }
 
  private:
   Shape in_;
+  long rows_ = 0, columns_ = 0;
 };
 
 }  // namespace hswish

@@ -8,24 +8,29 @@
 #include <thread>
 #include <vector>
 
+#include <unistd.h>
+
 namespace hswish {
 
 // The caller is one of the threads. Waiting threads spin for a moment (the next layer comes within
-// microseconds) and then sleep, so that an idle engine costs nothing.
+// microseconds) and then sleep, so that an idle engine costs nothing. A forked process has none of
+// them: there the caller works alone.
 class Threads {
  public:
   explicit Threads(int count) {
-    for (int i = 1; i < count; i++) threads_.emplace_back([this, i] { wait_for_work(i); });
+    try {
+      for (int i = 1; i < count; i++) threads_.emplace_back([this, i] { wait_for_work(i); });
+    } catch (...) {  // the system grants no more threads
+      stop();
+      throw;
+    }
   }
 
-  ~Threads() {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      stop_ = true;
-      round_.fetch_add(1, std::memory_order_release);
-    }
-    wake_.notify_all();
-    for (auto& thread : threads_) thread.join();
+  ~Threads() { stop(); }
+
+  // Frees the threads; in a forked process, where waking and joining them would wait for ever, nothing.
+  static void release(Threads* pool) {
+    if (pool->is_owner()) delete pool;
   }
 
   int count() const { return static_cast<int>(threads_.size()) + 1; }
@@ -33,7 +38,7 @@ class Threads {
   // work(index, thread) for every index below `count`; returns when all are done.
   template <class Work>
   void parallel(long count, const Work& work) {
-    if (threads_.empty() || count <= 1) {
+    if (threads_.empty() || count <= 1 || !is_owner()) {
       for (long i = 0; i < count; i++) work(i, 0);
       return;
     }
@@ -48,13 +53,30 @@ class Threads {
     }
     wake_.notify_all();
     take(0);
-    while (busy_.load(std::memory_order_acquire)) pause();
+    // The others end within microseconds, unless something else has their processor.
+    for (long spin = 0; busy_.load(std::memory_order_acquire); spin++) spin < 20000 ? pause() : std::this_thread::yield();
   }
 
+  std::mutex running;  // held while a plan runs: its loops must not mix with another's
+
  private:
+  bool is_owner() const { return getpid() == owner_; }
+
+  void stop() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      stop_ = true;
+      round_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    for (auto& thread : threads_) thread.join();
+  }
+
   static void pause() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
 #endif
   }
 
@@ -76,6 +98,7 @@ class Threads {
     }
   }
 
+  const pid_t owner_ = getpid();
   std::vector<std::thread> threads_;
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -2,10 +2,15 @@
 //
 // The compiler's own vector types do the work: the same source is compiled for every level
 // (see CMakeLists.txt), and only the widths below differ.
+//
+// All functions here and in the kernels are static, and none of the standard library's templates is
+// used: of functions that several levels share the linker keeps one, perhaps the widest one's.
 #pragma once
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include <cstring>
@@ -27,7 +32,7 @@ constexpr int PANEL = 32, TILE = 14;
 #elif defined(__AVX2__)
 typedef f32x8 Vec;
 constexpr int PANEL = 16, TILE = 6;
-#elif defined(__aarch64__)
+#elif defined(HSWISH_NEON)
 typedef f32x4 Vec;
 constexpr int PANEL = 16, TILE = 6;
 #else
@@ -39,58 +44,63 @@ template <class V>
 constexpr int LANES = sizeof(V) / sizeof(float);
 
 template <class V>
-inline V load(const float* p) {
+static inline V load(const float* p) {
   V v;
   std::memcpy(&v, p, sizeof(V));  // an unaligned load
   return v;
 }
 
 template <class V>
-inline void store(float* p, V v) {
+static inline void store(float* p, V v) {
   std::memcpy(p, &v, sizeof(V));
 }
 
 template <class V>
-inline V splat(float x) {
+static inline V splat(float x) {
   return x - V{};
 }
 
-inline void prefetch(const float* p) { __builtin_prefetch(p, 0, 2); }
+static inline void prefetch(const float* p) { __builtin_prefetch(p, 0, 2); }
 
-// The larger and the smaller; where one is not a number the second operand comes back, as in the
-// instructions. (The compiler makes a comparison and a blend of `a > b ? a : b`.)
+// The larger and the smaller; where one is not a number the second operand comes back (or NaN, on ARM),
+// as in the instructions. (The compiler makes a comparison and a blend of `a > b ? a : b`.)
 #if defined(__x86_64__)
-inline f32x4 max(f32x4 a, f32x4 b) { return (f32x4)_mm_max_ps((__m128)a, (__m128)b); }
-inline f32x4 min(f32x4 a, f32x4 b) { return (f32x4)_mm_min_ps((__m128)a, (__m128)b); }
+static inline f32x4 max(f32x4 a, f32x4 b) { return (f32x4)_mm_max_ps((__m128)a, (__m128)b); }
+static inline f32x4 min(f32x4 a, f32x4 b) { return (f32x4)_mm_min_ps((__m128)a, (__m128)b); }
 #endif
 #if defined(__AVX__)
-inline f32x8 max(f32x8 a, f32x8 b) { return (f32x8)_mm256_max_ps((__m256)a, (__m256)b); }
-inline f32x8 min(f32x8 a, f32x8 b) { return (f32x8)_mm256_min_ps((__m256)a, (__m256)b); }
+static inline f32x8 max(f32x8 a, f32x8 b) { return (f32x8)_mm256_max_ps((__m256)a, (__m256)b); }
+static inline f32x8 min(f32x8 a, f32x8 b) { return (f32x8)_mm256_min_ps((__m256)a, (__m256)b); }
 #endif
 #if defined(__AVX512F__)
-inline f32x16 max(f32x16 a, f32x16 b) { return (f32x16)_mm512_max_ps((__m512)a, (__m512)b); }
-inline f32x16 min(f32x16 a, f32x16 b) { return (f32x16)_mm512_min_ps((__m512)a, (__m512)b); }
+static inline f32x16 max(f32x16 a, f32x16 b) { return (f32x16)_mm512_max_ps((__m512)a, (__m512)b); }
+static inline f32x16 min(f32x16 a, f32x16 b) { return (f32x16)_mm512_min_ps((__m512)a, (__m512)b); }
+#endif
+
+#if defined(__aarch64__)
+static inline f32x4 max(f32x4 a, f32x4 b) { return (f32x4)vmaxq_f32((float32x4_t)a, (float32x4_t)b); }
+static inline f32x4 min(f32x4 a, f32x4 b) { return (f32x4)vminq_f32((float32x4_t)a, (float32x4_t)b); }
 #endif
 
 template <class V>
-inline V max(V a, V b) {
+static inline V max(V a, V b) {
   return a > b ? a : b;
 }
 
 template <class V>
-inline V min(V a, V b) {
+static inline V min(V a, V b) {
   return a < b ? a : b;
 }
 
 // Section 5.2 of the paper.
 
 template <class V>
-inline V h_sigmoid(V x) {
+static inline V h_sigmoid(V x) {
   return min(splat<V>(6.0f), max(V{}, x + 3.0f)) * (1.0f / 6.0f);
 }
 
 template <Act act, class V>
-inline V activate(V x) {
+static inline V activate(V x) {
   if constexpr (act == Act::relu) return max(V{}, x);
   if constexpr (act == Act::hard_swish) return x * h_sigmoid(x);
   return x;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -20,7 +21,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the source archive; the wheel is made from the archive."""
     pytest.importorskip("build")
-    pytest.importorskip("hatchling")
+    pytest.importorskip("scikit_build_core")
+    pytest.importorskip("nanobind")
     out = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(REPOSITORY)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -46,6 +48,9 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert recipes
     assert recipes <= names
     assert "hswish/py.typed" in names
+    compiled = [name for name in names if name.startswith("hswish/runtime/native/_engine.") and name.endswith(".so")]
+    assert len(compiled) == (1 if shutil.which("g++") or shutil.which("clang++") else 0)
+    assert not [name for name in names if name.endswith((".h", ".cpp", ".a", ".o"))]
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"hswish"}
     assert not [name for name in names if "test" in Path(name).parts or "__pycache__" in name]
@@ -68,9 +73,47 @@ def test_source_archive_is_complete(dist: Path) -> None:
     (path,) = dist.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    for file in ("pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "tests/conftest.py"):
+    for file in (
+        "native/CMakeLists.txt",
+        "native/module.cpp",
+        "native/block.h",
+        "pyproject.toml",
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "tests/conftest.py",
+    ):
         assert file in names
-    assert not [name for name in names if name.endswith((".safetensors", ".pyc"))]
+    assert not [name for name in names if name.endswith((".safetensors", ".pyc", ".so", ".o", ".a", "CMakeCache.txt"))]
+
+
+@pytest.mark.slow
+def test_it_installs_without_a_compiler(dist: Path, tmp_path: Path) -> None:
+    """Then the package is there, and says that the native engine is not."""
+    (archive,) = dist.glob("*.tar.gz")
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--target", str(tmp_path)]
+    environment = {**os.environ, "CXX": "/bin/false"}
+    done = subprocess.run([*command, str(archive)], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not list(tmp_path.rglob("_engine*.so"))
+    script = (
+        "import hswish.runtime.native as native, hswish\n"
+        f"assert hswish.__file__.startswith({str(tmp_path)!r}), hswish.__file__\n"
+        "try:\n    native.NativeEngine('model.safetensors')\n"
+        "except native.NativeAbsentError as error:\n    print(error)\n"
+    )
+    # -S: without the .pth files of an editable install, which may come before everything else.
+    search = os.pathsep.join([str(tmp_path), *(path for path in sys.path if path.endswith("site-packages"))])
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": search},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "needs the native engine, which this install was made without" in done.stdout
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ def test_a_network_can_be_trained_after_it_ran(lived: Lived) -> None:
 
 
 def test_a_file_is_opened_through_the_entry_point(tiny: DescribedModule, tiny_file: Path) -> None:
-    for opened in (open_engine(tiny_file), open_engine(str(tiny_file), "torch"), TorchEngine.open(tiny_file)):
+    for opened in (open_engine(tiny_file, "torch"), open_engine(str(tiny_file), "torch"), TorchEngine.open(tiny_file)):
         assert isinstance(opened, TorchEngine)
         assert opened.description == tiny.description
         pixels = np.random.default_rng(1).normal(size=(2, 3, 40, 40)).astype(np.float32)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from hswish.hub import locate
@@ -22,7 +23,7 @@ _GROUP = "hswish.engines"
 _EXTRAS = {"torch": "train"}
 """The extra that installs an engine's package, where it is not named after the engine."""
 _OWN = {
-    ".safetensors": ("torch",),
+    ".safetensors": ("native", "torch"),
     ".onnx": ("onnxruntime", "openvino"),
     ".xml": ("openvino",),
     ".tflite": ("litert",),
@@ -55,6 +56,21 @@ class Engine(Protocol):
 
         An engine with an attribute `interface` (`hswish.spec.interface`) takes and gives what that says.
         """
+
+
+@runtime_checkable
+class PictureEngine(Protocol):
+    """An engine that also takes resized pictures as they are, and makes masks as well as logits."""
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether it does so for this model."""
+
+    def run_pictures(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """As `run`, of (N, H, W, C) pictures before `normalise`, their channels `ordered`."""
+
+    def run_masks(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The most likely class of each pixel, (N, H, W), of such pictures."""
 
 
 def open_engine(path: str | Path, engine: str | None = None, threads: int | None = None) -> Engine:

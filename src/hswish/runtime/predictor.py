@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hswish.runtime.engine import Engine, interface_of, open_engine
+from hswish.runtime.engine import Engine, PictureEngine, interface_of, open_engine
 from hswish.runtime.named import Named
 from hswish.runtime.postprocess import check_answer, mask_at_size, nearest_mask, softmax
 from hswish.runtime.refined import Mirrored, Windowed
@@ -44,7 +44,7 @@ class _Ready:
     source: Named
     picture: Image.Image
     pixels: NDArray[Any]
-    """what the engine takes for it: (C, h, w) float32, or (h, w, 3) uint8"""
+    """what the engine takes for it: (C, h, w) float32, or (h, w, C) uint8"""
     time_ms: float
 
 
@@ -80,6 +80,8 @@ class Predictor:
         model = Mirrored(model) if mirror else model
         self._engine: Engine = model
         self._interface = interface_of(model)
+        pictures = model if isinstance(model, PictureEngine) and model.takes_pictures else None
+        self._pictures: PictureEngine | None = pictures
         self._lock = threading.Lock()  # an engine need not bear two calls at once
         self.description: Description = model.description
         """everything the model file says about itself"""
@@ -158,25 +160,43 @@ class Predictor:
         except PictureError as error:
             return error
         start = time.perf_counter()
-        pixels = self._interface.inputs(self.description, picture)
-        return _Ready(source, picture, pixels, _ms_since(start))
+        return _Ready(source, picture, self._input(picture), _ms_since(start))
+
+    def _input(self, picture: Image.Image) -> NDArray[Any]:
+        if self._pictures is None:
+            return self._interface.inputs(self.description, picture)
+        preprocess = self.description.preprocess
+        return preprocess.ordered(np.asarray(preprocess.resized(picture)))
 
     def _predict(self, batch: list[_Ready]) -> list[Result]:
         """The results of `batch` in its order, one run of the network for each input size."""
-        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
         for index, ready in enumerate(batch):
-            groups[ready.pixels.shape].append(index)
+            groups[self._masks_directly(ready), *ready.pixels.shape].append(index)
         results: dict[int, Result] = {}
-        for indices in groups.values():
+        for (directly, *_), indices in groups.items():
             start = time.perf_counter()
-            inputs = np.stack([batch[index].pixels for index in indices])  # (N, ...)
-            with self._lock:
-                answer = self._engine.run(inputs)
-            answer = check_answer(answer, self._interface, self.description, len(indices), self._file)
+            answers = self._run(np.stack([batch[index].pixels for index in indices]), directly)
             shared_ms = _ms_since(start) / len(indices)
-            for index, row in zip(indices, answer, strict=True):
+            for index, row in zip(indices, answers, strict=True):
                 results[index] = self._result(batch[index], row, shared_ms)
         return [results[index] for index in range(len(batch))]
+
+    def _masks_directly(self, ready: _Ready) -> bool:
+        """Whether the engine's own mask is the answer: it has the picture's size."""
+        size = (ready.picture.height, ready.picture.width)
+        return self._pictures is not None and self.task == "segmentation" and ready.pixels.shape[:2] == size
+
+    def _run(self, inputs: NDArray[Any], directly: bool) -> NDArray[Any]:
+        """Checked answers, logits or masks (N, h, w) uint8, of inputs (N, ...) of one size."""
+        with self._lock:
+            if self._pictures is None:
+                answers = self._engine.run(inputs)
+            elif directly:
+                return self._pictures.run_masks(inputs)
+            else:
+                answers = self._pictures.run_pictures(inputs)
+        return check_answer(answers, self._interface, self.description, len(inputs), self._file)
 
     def _result(self, ready: _Ready, answer: NDArray[Any], shared_ms: float) -> Result:
         """The result of one picture from its logits, (K,) or (K, h, w), or its mask (h, w)."""

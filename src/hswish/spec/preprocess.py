@@ -106,14 +106,23 @@ class Preprocess:
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W, 3) uint8 RGB to (C, H, W) float32: (pixel / 255 - mean) / std."""
+        return np.ascontiguousarray(self._scaled(self.ordered(pixels)).transpose(2, 0, 1))
+
+    def ordered(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB to (H, W, C) uint8, the channels that the input has in their order."""
         if self.channels == "L":
-            pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
-        elif self.channels == "BGR":
-            pixels = pixels[..., ::-1]
+            return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+        return pixels[..., ::-1] if self.channels == "BGR" else pixels
+
+    def byte_values(self) -> NDArray[np.float32]:
+        """(C, 256) float32: what `normalise` makes of each byte, by channel."""
+        every = np.repeat(np.arange(256, dtype=np.uint8)[:, None], self.channel_count, axis=1)
+        return self._scaled(every).transpose()
+
+    def _scaled(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         mean = np.asarray(self.mean, np.float32)
         std = np.asarray(self.std, np.float32)
-        scaled = (pixels.astype(np.float32) / np.float32(255) - mean) / std
-        return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+        return (pixels.astype(np.float32) / np.float32(255) - mean) / std
 
     def _centre_crop(self, image: Image.Image) -> Image.Image:
         """Scale so that the crop fills `crop_fraction` of it, then cut out the centre."""

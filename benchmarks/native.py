@@ -1,0 +1,256 @@
+"""The native engine beside every other CPU runtime: one picture at a time, float32.
+
+    python -m benchmarks.native                      # tables; about a minute with two peers
+    python -m benchmarks.native --threads 2 --json   # one list of rows
+    python -m benchmarks.native --layers large-224   # where the time goes, step by step
+    python -m benchmarks.native --plot native.png
+
+Measured: see the table in docs/native.md, with machine and versions.
+
+Engine and peers take turns in one process, so that a busy moment falls on all alike; the first turns are thrown
+away. `ratio` is the best peer's median over ours: above 1, ours is faster. Every timed call's answer is compared with
+torch's float32 network; an answer that is off ends the benchmark. Peers that are not installed are named and left
+out: see benchmarks/native_peers.py.
+
+The hardware limit is measured too: a loop of multiply-adds that touch nothing but registers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.native_peers import PEERS, AbsentError, Case, Floats, Run, open_peer
+from benchmarks.startup import machine
+from hswish.models import DescribedModule, create_model, save
+from hswish.runtime.native import NativeEngine
+from hswish.runtime.native.library import library
+from hswish.spec.budget import layer_costs
+
+CASES: dict[str, tuple[str, dict[str, Any], int, int]] = {
+    "large-224": ("mobilenet_v3_large", {}, 224, 224),
+    "small-224": ("mobilenet_v3_small", {}, 224, 224),
+    "lraspp-large-512x1024": ("lraspp_mobilenet_v3_large", {"head": "torchvision", "num_classes": 19}, 512, 1024),
+}
+TOLERANCE = 1e-3
+"""of the largest logit: other runtimes round in another order, and some multiply with another algorithm"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One case; the fields of `--json`."""
+
+    case: str
+    precision: str
+    threads: int
+    engine_ms: float
+    """median"""
+    best_peer: str | None
+    best_peer_ms: float | None
+    ratio: float | None
+    """best_peer_ms / engine_ms"""
+    peers_ms: dict[str, float]
+    """median of every peer that is installed"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of the engine's plan."""
+
+    name: str
+    ms: float
+    gflops: float
+    """billions of floating-point operations a second, a multiply-add being two"""
+    share: float
+    """of the hardware limit on one thread"""
+    megabytes: float
+    """weights, and what is written for later steps"""
+
+
+def settled(name: str, options: dict[str, Any]) -> DescribedModule:
+    """A network with random weights whose batch statistics fit them, as after training."""
+    torch.manual_seed(0)
+    model = create_model(name, **options)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train()(torch.randn(4, 3, 96, 96))
+    assert isinstance(model, DescribedModule)
+    return model.eval()
+
+
+def prepared(name: str) -> Case:
+    """The network of a case."""
+    model, options, height, width = CASES[name]
+    return Case(name=name, model=settled(model, options), height=height, width=width)
+
+
+def native(case: Case, folder: Path, threads: int) -> tuple[NativeEngine, Run]:
+    """The engine, opened from a file as a user would."""
+    path = folder / f"{case.name}.safetensors"
+    assert isinstance(case.model, DescribedModule)
+    save(case.model, path)
+    engine = NativeEngine(path, threads)
+    return engine, engine.run
+
+
+def measure(case: Case, peers: Sequence[str], folder: Path, threads: int, runs: int) -> Row:
+    """Time the engine and `peers` in turns."""
+    x = np.random.default_rng(0).normal(size=(1, 3, case.height, case.width)).astype(np.float32)
+    with torch.inference_mode():
+        wanted = case.model(torch.from_numpy(x)).numpy()
+    contenders: dict[str, Run] = {"native": native(case, folder, threads)[1]}
+    for name in peers:
+        try:
+            contenders[name] = open_peer(name, case, folder, threads)
+        except AbsentError as error:
+            print(f"{case.name}: without {name}: {error}", file=sys.stderr)
+    taken_ms: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(runs + 3):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            answer = run(x)
+            elapsed_ms = 1000 * (time.perf_counter() - start)
+            check(f"{case.name}, {name}", answer, wanted)
+            if turn >= 3:
+                taken_ms[name].append(elapsed_ms)
+    medians = {name: round(statistics.median(values), 3) for name, values in taken_ms.items()}
+    ours = medians.pop("native")
+    best = min(medians, key=lambda name: medians[name]) if medians else None
+    return Row(
+        case=case.name,
+        precision="float32",
+        threads=threads,
+        engine_ms=ours,
+        best_peer=best,
+        best_peer_ms=medians[best] if best else None,
+        ratio=round(medians[best] / ours, 3) if best else None,
+        peers_ms=medians,
+    )
+
+
+def check(who: str, answer: Floats, wanted: Floats) -> None:
+    """A fast answer that is wrong is no answer."""
+    answer = np.asarray(answer).reshape(wanted.shape)
+    error = float(np.abs(answer - wanted).max() / np.abs(wanted).max())
+    if not error < TOLERANCE:
+        raise SystemExit(f"{who}: its answer is off by {error:.1e} of the largest logit")
+
+
+def hardware_limit(level: str) -> float:
+    """Billions of multiply-adds a second on one thread, registers only; the best of several tries."""
+    kernels, best = library("a benchmark").kernels, 0.0
+    for _ in range(9):
+        start = time.perf_counter()
+        count = kernels.multiply_adds(level, 300_000)
+        best = max(best, count / (time.perf_counter() - start) / 1e9)
+    return best
+
+
+def steps(case: Case, folder: Path, runs: int) -> list[Step]:
+    """The engine's own time, step by step, on one thread."""
+    engine, run = native(case, folder, 1)
+    x = np.random.default_rng(0).normal(size=(1, 3, case.height, case.width)).astype(np.float32)
+    out, limit = run(x), hardware_limit(engine.level)
+    assert isinstance(case.model, DescribedModule)
+    costs = layer_costs(case.model.architecture, case.height, case.width)
+    fused = engine.steps[0] != "backbone.stem"  # then the first block makes the stem's rows
+    rows = []
+    for name, (_, ms) in zip(
+        engine.steps, engine.plan(case.height, case.width).profile(x, out, None, runs), strict=True
+    ):
+        layers = [cost for cost in costs if cost.name == name or cost.name.startswith(f"{name}.")]
+        if fused and name == "backbone.blocks.0":
+            layers = [cost for cost in costs if cost.name == "backbone.stem"] + layers
+        work = sum(cost.multiply_adds for cost in layers)
+        written = int(np.prod(layers[-1].output)) if layers else 0
+        rows.append(
+            Step(
+                name=name,
+                ms=round(ms, 4),
+                gflops=round(2 * work / ms / 1e6, 1),
+                share=round(work / ms / 1e6 / limit, 3),
+                megabytes=round(4 * (sum(cost.parameters for cost in layers) + written) / 1e6, 3),
+            )
+        )
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows for people."""
+    names = sorted({name for row in rows for name in row.peers_ms})
+    lines = [f"{'float32, ms':24}{'threads':>8}{'native':>10}" + "".join(f"{name:>13}" for name in names) + "   ratio"]
+    for row in rows:
+        times = "".join(f"{row.peers_ms[name]:>13.2f}" if name in row.peers_ms else f"{'':13}" for name in names)
+        ratio = f"{row.ratio:.2f}" if row.ratio else "-"
+        lines.append(f"{row.case:24}{row.threads:>8}{row.engine_ms:>10.2f}{times}{ratio:>8}")
+    return "\n".join(lines)
+
+
+def step_table(rows: Sequence[Step]) -> str:
+    """The steps for people."""
+    lines = [f"{'step':24}{'ms':>9}{'GFLOP/s':>10}{'of limit':>10}{'MB':>9}"]
+    lines += [f"{row.name:24}{row.ms:>9.3f}{row.gflops:>10.1f}{row.share:>10.0%}{row.megabytes:>9.2f}" for row in rows]
+    return "\n".join(lines)
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    """Bars of each case, ours first."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(rows), figsize=(4 * len(rows), 3.2), squeeze=False, layout="constrained")
+    for axis, row in zip(axes[0], rows, strict=True):
+        times = {"native": row.engine_ms, **dict(sorted(row.peers_ms.items(), key=lambda item: item[1]))}
+        axis.bar(list(times), list(times.values()), color=["tab:blue"] + ["tab:gray"] * len(row.peers_ms))
+        axis.set_title(f"{row.case}, {row.threads} thread{'s' if row.threads > 1 else ''}")
+        axis.set_ylabel("ms")
+        axis.tick_params(axis="x", rotation=30)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The native engine beside other CPU runtimes.")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=60, help="timed calls of each contender")
+    parser.add_argument("--case", nargs="+", choices=tuple(CASES), default=list(CASES))
+    parser.add_argument("--peer", nargs="*", choices=tuple(PEERS), default=list(PEERS))
+    parser.add_argument("--models", type=Path, help="folder of the peers' files, to keep them")
+    parser.add_argument("--json", action="store_true", help="print the rows as a JSON list")
+    parser.add_argument("--layers", choices=tuple(CASES), help="print the engine's steps of one case instead")
+    parser.add_argument("--plot", type=Path, help="draw the rows into this picture")
+    options = parser.parse_args()
+    if options.threads < 1 or options.runs < 1:
+        parser.error("--threads and --runs must be 1 or more")
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.models or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        if options.layers:
+            found = steps(prepared(options.layers), folder, options.runs)
+            print(json.dumps([asdict(row) for row in found], indent=2) if options.json else step_table(found))
+            return
+        rows = [measure(prepared(name), options.peer, folder, options.threads, options.runs) for name in options.case]
+    if options.plot:
+        plot(rows, options.plot)
+    print(json.dumps([asdict(row) for row in rows], indent=2) if options.json else f"{machine()}\n\n{table(rows)}")
+
+
+if __name__ == "__main__":
+    main()

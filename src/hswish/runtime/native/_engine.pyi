@@ -1,0 +1,70 @@
+"""The compiled part of the native engine (`native/module.cpp`).
+
+Arrays are C-contiguous; layers are weights with their bias, float32. Whatever does not fit raises ValueError.
+"""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Layer = tuple[Floats, Floats]
+Act = Literal["none", "relu", "hard_swish"]
+
+class Plan:
+    """A network as a list of steps; the methods that append one return the tensor that it makes."""
+
+    def __init__(self, level: str, threads: int) -> None: ...
+    def stem(self, layer: Layer, stride: int, act: Act, same: bool) -> int: ...
+    def block(
+        self,
+        input: int,
+        expand: Layer | None,
+        depthwise: Layer,
+        se: tuple[Layer, Layer, Act, bool] | None,
+        project: Layer,
+        stride: int,
+        dilation: int,
+        act: Act,
+        residual: bool,
+        same: bool,
+        keep: bool = False,
+        stem: tuple[Layer, int, Act] | None = None,
+    ) -> tuple[int, int]:
+        """Returns the output and, with `keep`, the depthwise map (else -1).
+
+        se: reduce, expand, non-linearity between them, whether before the depthwise's non-linearity.
+        stem: makes the block's rows itself; `input` is then not looked at.
+        """
+    def pointwise(self, input: int, layer: Layer, act: Act) -> int: ...
+    def mean(self, input: int, window: int = 0, stride_down: int = 1, stride_across: int = 1) -> int:
+        """Average pooling, over the whole map with window 0."""
+    def gate(self, features: int, gate: int, hard: bool) -> int:
+        """features * sigmoid(gate), the gate resized to the features corner to corner."""
+    def join(self, high: int, low: int, align_corners: bool, act: Act) -> int:
+        """act(low + high resized)."""
+    def answer(self, input: int, used: int) -> None:
+        """Ends a classifier: the first `used` channels of one pixel."""
+    def scores(self, input: int, used: int, align_corners: bool) -> None:
+        """Ends a segmentation network: `used` channels resized to the picture, as logits or a mask."""
+    def at(self, height: int, width: int) -> Plan:
+        """The plan for pictures of this size; it shares weights and threads with this one."""
+    def run(self, pictures: NDArray[np.generic], out: NDArray[np.generic], table: Floats | None = None) -> bool:
+        """float32 (N, C, H, W), or uint8 (N, H, W, C) with the (C, 256) floats its bytes stand for.
+
+        out: float32 logits, or uint8 (N, H, W) for masks. False where a mask's scores are not finite.
+        """
+    def profile(
+        self, pictures: NDArray[np.generic], out: NDArray[np.generic], table: Floats | None = None, repeats: int = 20
+    ) -> list[tuple[str, float]]:
+        """Kind and median milliseconds of each step, on one picture."""
+    @property
+    def panel(self) -> int:
+        """Output channels in a panel of packed weights."""
+    @property
+    def arena_bytes(self) -> int:
+        """Memory of a plan beside the weights."""
+
+def levels() -> list[tuple[str, bool]]:
+    """Instruction sets in this build, plainest first, and whether this processor runs them."""

@@ -1,0 +1,66 @@
+"""The compiled part, the instruction sets that this processor runs, and networks to compile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hswish.models import DescribedModule, create_model, save
+from hswish.runtime.native import NativeAbsentError
+from hswish.runtime.native.library import LEVEL_VARIABLE, library
+from tests.models.conftest import lived_in, one_thread  # noqa: F401 - a fixture
+
+try:
+    ENGINE: ModuleType | None = library("a test")
+    LEVELS = [name for name, runs_here in ENGINE.levels() if runs_here]
+except NativeAbsentError:  # an install without a compiler
+    ENGINE, LEVELS = None, ["absent"]
+
+Build = Callable[..., tuple[DescribedModule, Path]]
+
+
+@pytest.fixture(scope="session")
+def engine() -> ModuleType:
+    """`hswish.runtime.native._engine`."""
+    if ENGINE is None:
+        pytest.skip("this install has no compiled engine: there was no C++ compiler")
+    return ENGINE
+
+
+@pytest.fixture(params=LEVELS)
+def level(request: pytest.FixtureRequest, engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each instruction set that runs here, forced by the environment variable."""
+    monkeypatch.setenv(LEVEL_VARIABLE, request.param)
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """`build(name, **options)`: a network as after training, in evaluation mode, and its file."""
+    made: dict[str, tuple[DescribedModule, Path]] = {}
+
+    def network(name: str, **options: Any) -> tuple[DescribedModule, Path]:
+        key = f"{name} {sorted(options.items())}"
+        if key not in made:
+            model = lived_in(create_model(name, **options))
+            assert isinstance(model, DescribedModule)
+            path = tmp_path_factory.mktemp("models") / "model.safetensors"
+            save(model, path)
+            made[key] = model, path
+        return made[key]
+
+    return network
+
+
+def unaligned(values: np.ndarray, offset: int) -> np.ndarray:
+    """A copy that begins `offset` elements after a boundary of 64 bytes."""
+    room = np.zeros(values.size + 64, values.dtype)
+    start = (-room.ctypes.data % 64) // values.itemsize + offset
+    copy = room[start : start + values.size].reshape(values.shape)
+    copy[...] = values
+    return copy

@@ -1,0 +1,96 @@
+"""Other builds of the engine: under sanitizers, for ARM in an emulator, and one check of what is linked."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[3]
+
+# Stands in for the installed module, so that the same tests run on another build of it.
+RUN_TESTS_ON = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("hswish.runtime.native._engine", sys.argv[1])
+sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+import hswish.runtime.native
+hswish.runtime.native._engine = module
+import pytest
+sys.exit(pytest.main(sys.argv[2:]))
+"""
+
+pytestmark = pytest.mark.slow
+
+
+def needs(*tools: str) -> None:
+    for tool in tools:
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed; docs/native.md says how")
+
+
+def run(*command: str | Path, **environment: str) -> str:
+    done = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
+    return done.stdout
+
+
+def test_sanitizers_find_nothing(tmp_path: Path) -> None:
+    """Addresses and undefined behaviour, over the tests of the kernels and of the plans."""
+    needs("cmake", "g++")
+    nanobind = run(sys.executable, "-m", "nanobind", "--cmake_dir").strip()
+    run(
+        "cmake", "-S", "native", "-B", tmp_path, "-DHSWISH_SANITIZE=address,undefined",
+        f"-DPython_EXECUTABLE={sys.executable}", f"-Dnanobind_ROOT={nanobind}",
+    )  # fmt: skip
+    run("cmake", "--build", tmp_path)
+    (module,) = tmp_path.glob("_engine*.so")
+    preload = [run("g++", f"-print-file-name={name}").strip() for name in ("libasan.so", "libubsan.so")]
+    tests = [Path(__file__).parent / name for name in ("test_kernels.py", "test_plans.py", "test_engine.py")]
+    output = run(
+        sys.executable, "-c", RUN_TESTS_ON, module, "-q", "-p", "no:cacheprovider", "-m", "not slow",
+        "-k", "not fork and not torch", *tests,
+        LD_PRELOAD=":".join(preload),
+        ASAN_OPTIONS="detect_leaks=0",  # Python itself leaves much behind; test_memory_stays_flat looks for leaks
+        UBSAN_OPTIONS="print_stacktrace=1",
+    )  # fmt: skip
+    assert " passed" in output
+    assert "skipped" not in output
+
+
+def test_arm_kernels_in_an_emulator(tmp_path: Path) -> None:
+    needs("cmake", "aarch64-linux-gnu-g++", "qemu-aarch64")
+    run(
+        "cmake", "-S", "native", "-B", tmp_path, "-DHSWISH_SELFTEST=ON", "-DCMAKE_SYSTEM_NAME=Linux",
+        "-DCMAKE_SYSTEM_PROCESSOR=aarch64", "-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++",
+        "-DCMAKE_EXE_LINKER_FLAGS=-static",
+    )  # fmt: skip
+    run("cmake", "--build", tmp_path)
+    assert run("qemu-aarch64", tmp_path / "selftest").splitlines() == ["generic: ok", "neon: ok"]
+
+
+def test_no_level_lends_its_functions(tmp_path: Path) -> None:
+    """A function that two levels share is linked once, perhaps as the wider one compiled it: there must be none."""
+    needs("cmake", "g++", "nm")
+    run("cmake", "-S", "native", "-B", tmp_path, "-DHSWISH_SELFTEST=ON")
+    run("cmake", "--build", tmp_path)
+    objects = sorted(tmp_path.rglob("kernels.cpp.o"))
+    assert len(objects) == {"x86_64": 3, "aarch64": 2}.get(platform.machine(), 1)
+    for path in objects:
+        shared = [
+            line for line in run("nm", "-C", path).splitlines() if f" {line.split()[-2]} " in (" W ", " V ", " u ")
+        ]
+        assert not shared, f"{path.parent.name}: {shared}"
+    assert "FAILED" not in run(tmp_path / "selftest")
