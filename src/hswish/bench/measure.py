@@ -27,6 +27,7 @@ from hswish.spec.errors import HswishError, MissingPackageError, OptionError
 _ROUNDS = 10
 _WARM_UP = 5
 _PACKAGES = {
+    "native": "hswish",
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
     "litert": "ai-edge-litert",
