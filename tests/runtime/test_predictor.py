@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hswish.runtime import ClassificationResult, Predictor, SegmentationResult
+from hswish.runtime import ClassificationResult, Named, Predictor, SegmentationResult
 from hswish.spec.errors import DataError, OptionError, PictureError
 
 
@@ -116,6 +116,39 @@ def test_an_endless_source_is_read_no_further_than_needed(colour_engine) -> None
     stream.close()
     time.sleep(0.05)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("hswish-decode")]
+
+
+def test_huge_pictures_are_not_piled_up(colour_engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of pictures that fill the budget alone, a finished one is handed on before a third is begun."""
+    monkeypatch.setattr("hswish.runtime.predictor._MOST_PIXELS", 99)
+    for index in range(8):
+        Image.fromarray(RED).save(tmp_path / f"{index}.png")  # 120 pixels each
+    plain, decoded = Named.read, []
+
+    def counting(self: Named) -> Image.Image:
+        decoded.append(self.name)
+        return plain(self)
+
+    monkeypatch.setattr(Named, "read", counting)
+    for number, result in enumerate(Predictor(colour_engine()).stream([tmp_path], batch_size=8), start=1):
+        assert result.label == "red"
+        assert len(decoded) - number <= 2
+        time.sleep(0.02)
+    assert len(decoded) == 8
+
+
+def test_a_picture_that_does_not_fit_is_skipped(colour_engine, picture_folder: Path, monkeypatch) -> None:
+    def short_of_memory(self: Named) -> Image.Image:
+        if "green" in self.name:
+            raise MemoryError
+        return plain(self)
+
+    plain = Named.read
+    monkeypatch.setattr(Named, "read", short_of_memory)
+    bad: list[PictureError] = []
+    results = list(Predictor(colour_engine()).stream([picture_folder], on_bad=bad.append))
+    assert [result.label for result in results] == ["red", "blue"]
+    assert str(bad[0]).endswith("green.png: does not fit into memory; scale it down")
 
 
 def test_one_predictor_serves_many_threads(colour_engine) -> None:

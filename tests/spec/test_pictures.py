@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import subprocess
+import sys
 import time
 import tracemalloc
 import zlib
@@ -329,6 +331,31 @@ def test_the_limit_holds_though_the_user_lifted_pillows(monkeypatch: pytest.Monk
 def test_importing_leaves_pillows_own_guard_in_force() -> None:
     assert Image.MAX_IMAGE_PIXELS is not None
     assert 2 * Image.MAX_IMAGE_PIXELS <= MAX_PIXELS + 1
+
+
+@pytest.mark.parametrize("read", [read_picture, read_mask])
+def test_what_exceeds_the_memory_left_is_refused(read: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(Image.new("L", (3000, 2000)), "PNG")  # 6 million bytes, and 24 as RGB
+    monkeypatch.setattr("hswish.spec.pictures.free_bytes", lambda: 29_000_000)
+    with pytest.raises(PictureError, match=r"3000x2000 pixels take 30 MB, 29 MB are free; scale it down"):
+        read(data, "large.png")  # type: ignore[operator]
+    assert read_size(data) == (2000, 3000)
+    assert read_picture(encode(Image.new("RGB", (1000, 1000)), "PNG")).size == (1000, 1000)  # small: nobody asks
+    for left in (31_000_000, None):
+        monkeypatch.setattr("hswish.spec.pictures.free_bytes", lambda left=left: left)
+        read(data)  # type: ignore[operator]
+
+
+def test_running_out_of_memory_is_one_line(tmp_path: Path) -> None:
+    Image.new("L", (12_000, 9_000)).save(tmp_path / "large.png")
+    code = (
+        "import resource; from hswish.spec.pictures import read_picture\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (400_000_000, 400_000_000))\n"
+        f"read_picture({str(tmp_path / 'large.png')!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "PictureError" in done.stderr.splitlines()[-1]
+    assert done.stderr.rstrip().endswith("large.png: does not fit into memory; scale it down")
 
 
 # --- Masks ---------------------------------------------------------------------------------

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hswish.runtime.ahead import ahead
 from hswish.runtime.engine import Engine, PictureEngine, interface_of, open_engine
 from hswish.runtime.named import Named
 from hswish.runtime.postprocess import check_answer, mask_at_size, nearest_mask, softmax
@@ -33,8 +33,8 @@ from hswish.spec.errors import OptionError, PictureError
 
 _AHEAD = 4
 """Pictures decoded ahead of the network, at most."""
-_BATCH_PIXELS = 2**26
-"""Pixels of decoded pictures in a batch, after which it is not filled up: 200 MB as RGB."""
+_MOST_PIXELS = 2**26
+"""Pixels of decoded pictures after which neither a batch is filled up nor the next picture decoded: 270 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,15 +140,15 @@ class Predictor:
         self, sources: Iterable[Any], batch_size: int, on_bad: Callable[[PictureError], object] | None
     ) -> Iterator[Result]:
         batch: list[_Ready] = []
-        for ready in _ahead(self._prepare, expand_sources(sources), min(_AHEAD, batch_size - 1)):
+        count = min(_AHEAD, batch_size - 1)
+        for ready in ahead(self._prepare, expand_sources(sources), count, _pixels, _MOST_PIXELS):
             if isinstance(ready, PictureError):
                 if on_bad is None:
                     raise ready
                 on_bad(ready)
                 continue
             batch.append(ready)
-            pixels = sum(item.picture.width * item.picture.height for item in batch)
-            if len(batch) == batch_size or pixels > _BATCH_PIXELS:
+            if len(batch) == batch_size or sum(map(_pixels, batch)) > _MOST_PIXELS:
                 yield from self._predict(batch)
                 batch = []
         if batch:
@@ -157,10 +157,13 @@ class Predictor:
     def _prepare(self, source: Named) -> _Ready | PictureError:
         try:
             picture = source.read()
+            start = time.perf_counter()
+            pixels = self._input(picture)
         except PictureError as error:
             return error
-        start = time.perf_counter()
-        return _Ready(source, picture, self._input(picture), _ms_since(start))
+        except MemoryError:
+            return PictureError(source.name, "does not fit into memory; scale it down")
+        return _Ready(source, picture, pixels, _ms_since(start))
 
     def _input(self, picture: Image.Image) -> NDArray[Any]:
         if self._pictures is None:
@@ -216,21 +219,8 @@ class Predictor:
         return ClassificationResult(**about, probabilities=probabilities, time_ms=before_ms + _ms_since(start))
 
 
-def _ahead(
-    prepare: Callable[[Named], _Ready | PictureError], sources: Iterator[Named], ahead: int
-) -> Iterator[_Ready | PictureError]:
-    """`prepare` over `sources` in threads, `ahead` of the consumer, in order."""
-    pool = ThreadPoolExecutor(2, thread_name_prefix="hswish-decode")
-    waiting: deque[Future[_Ready | PictureError]] = deque()
-    try:
-        for source in sources:
-            waiting.append(pool.submit(prepare, source))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:  # also when the consumer stops early
-        pool.shutdown(wait=False, cancel_futures=True)
+def _pixels(ready: _Ready | PictureError) -> int:
+    return ready.picture.width * ready.picture.height if isinstance(ready, _Ready) else 0
 
 
 def _ms_since(start: float) -> float:

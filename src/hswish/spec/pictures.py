@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hswish.spec.errors import PictureError
+from hswish.spec.memory import free_bytes
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 MASK_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})  # lossless only
@@ -31,6 +32,10 @@ MAX_PIXELS = 178_956_970
 """Largest picture decoded, in pixels: Pillow's own error threshold (0.5 GB as RGB), which stays in force."""
 MAX_FILE_BYTES = 2**30
 """Largest picture file read into memory; an archive of a few kilobytes can claim any size."""
+_LARGE_PIXELS = 2**22
+"""Size from which on a picture is compared with the memory that is left: a look at it takes time, too."""
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}
+"""Bytes that Pillow holds a pixel in, by mode; 4 in every other."""
 _ORIENTATION = 0x0112  # EXIF and TIFF tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -62,10 +67,11 @@ def read_picture(source: Source, name: str | None = None) -> Image.Image:
         name: what to call it in an error; the path by default.
 
     Raises:
-        PictureError: empty, truncated, too large, or no picture at all.
+        PictureError: empty, truncated, too large (also for the memory that is left), or no picture at all.
     """
     name = name or _name_of(source)
     with _open(source, name) as image:
+        _check_memory(image, name)
         try:
             image.load()
             return to_rgb(_upright(image))
@@ -81,6 +87,7 @@ def read_mask(source: Source, name: str | None = None) -> NDArray[np.uint8]:
     """
     name = name or _name_of(source)
     with _open(source, name) as image:
+        _check_memory(image, name)
         try:
             image.load()
             mode = image.mode
@@ -136,6 +143,20 @@ def _open(source: Source, name: str) -> Image.Image:
     return image
 
 
+def _check_memory(image: Image.Image, name: str) -> None:
+    """Refuse a picture that does not fit, since a system short of memory ends the process without a word."""
+    width, height = image.size
+    if width * height < _LARGE_PIXELS:
+        return
+    # The decoded picture, and its copy in RGB, which Pillow holds in four bytes a pixel.
+    needed = width * height * (_BYTES.get(image.mode, 4) + 4)
+    free = free_bytes()
+    if free is not None and needed > free:
+        raise PictureError(
+            name, f"{width}x{height} pixels take {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; scale it down"
+        )
+
+
 def _upright(image: Image.Image) -> Image.Image:
     method = _TURNS.get(_orientation(image))
     return image if method is None else image.transpose(method)
@@ -182,6 +203,8 @@ def _explain(error: Exception) -> str:
         return "not readable; check its permissions"
     if isinstance(error, Image.DecompressionBombError):
         return f"more pixels than the {MAX_PIXELS:,} allowed; scale it down"
+    if isinstance(error, MemoryError):
+        return "does not fit into memory; scale it down"
     if "cannot identify" in str(error):
         return "not a picture that can be read (JPEG, PNG, WebP, BMP, TIFF, GIF)"
     text = " ".join(str(error).split())[:100]

@@ -1,0 +1,77 @@
+"""Pictures decoded by threads while the network runs: in order, a few ahead, and never too many pixels at once."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+_THREADS = 2
+
+
+def ahead(
+    prepare: Callable[[Given], Made],
+    sources: Iterator[Given],
+    count: int,
+    pixels: Callable[[Made], int],
+    most_pixels: int,
+) -> Iterator[Made]:
+    """`prepare` over `sources` in threads, at most `count` ahead of the consumer, in order.
+
+    Args:
+        pixels: how many a result holds.
+        most_pixels: once so many wait for the consumer, nothing further is begun.
+    """
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="hswish-decode")
+    budget, waiting = _Budget(prepare, pixels, most_pixels), deque[Future[Made]]()
+    try:
+        for number, source in enumerate(sources):
+            waiting.append(pool.submit(budget.prepared, number, source))
+            if len(waiting) > count:
+                yield budget.handed_on(waiting.popleft())
+        while waiting:
+            yield budget.handed_on(waiting.popleft())
+    finally:  # also when the consumer stops early
+        budget.close()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Budget(Generic[Given, Made]):
+    """Lets a thread begin while few pixels wait; the result that the consumer waits for may always be made."""
+
+    def __init__(self, prepare: Callable[[Given], Made], pixels: Callable[[Made], int], most: int) -> None:
+        self._prepare, self._pixels, self._most = prepare, pixels, most
+        self._waiting_pixels, self._next, self._closed = 0, 0, False
+        self._changed = threading.Condition()
+
+    def prepared(self, number: int, source: Given) -> Made:
+        """The result of the source of this number, in a thread of the pool."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._may_begin(number))
+        made = self._prepare(source)
+        with self._changed:
+            self._waiting_pixels += self._pixels(made)
+        return made
+
+    def handed_on(self, item: Future[Made]) -> Made:
+        """The next result, which leaves the budget."""
+        made = item.result()
+        with self._changed:
+            self._waiting_pixels -= self._pixels(made)
+            self._next += 1
+            self._changed.notify_all()
+        return made
+
+    def close(self) -> None:
+        """Let every thread go."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _may_begin(self, number: int) -> bool:
+        return number <= self._next or self._waiting_pixels < self._most or self._closed
