@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from hswish.runtime import Predictor, expand_sources
-from hswish.runtime.sources import is_single
+from hswish.runtime.sources import is_moving, is_single
+from hswish.runtime.video import expected_frames
 from hswish.spec.errors import DataError, MissingPackageError, PictureError
 
 av = pytest.importorskip("av")
@@ -54,6 +55,24 @@ def test_decoding_overlaps_the_network(clip: Path) -> None:
     frames.close()
     time.sleep(0.3)
     assert not any(thread.name == "hswish-decode-video" for thread in threading.enumerate())
+
+
+def test_the_header_tells_how_many_frames_there_are(clip: Path, tmp_path: Path) -> None:
+    assert expected_frames(str(clip)) == 15
+    matroska = make_clip(tmp_path / "clip.mkv")  # which names its duration only
+    assert expected_frames(str(matroska)) == 15
+    assert expected_frames("camera:97") is None  # and is not opened for it
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    with pytest.raises(DataError, match=r"bad\.mp4: not a video"):
+        expected_frames(str(tmp_path / "bad.mp4"))
+
+
+def test_a_folder_may_be_called_like_a_video(tmp_path: Path) -> None:
+    folder = tmp_path / "frames.mp4"
+    folder.mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "1.png")
+    assert [named.relative.name for named in expand_sources([folder])] == ["1.png"]
+    assert not is_moving(str(folder))
 
 
 def test_a_video_is_not_one_picture(clip: Path) -> None:
@@ -115,7 +134,18 @@ def test_pictures_by_address(site: str, colour_engine) -> None:
     assert result.relative.name == "a b.png"
     with pytest.raises(PictureError, match=r"page\.png: not a picture"):
         predictor(f"{site}/page.png")
-    with pytest.raises(DataError, match=r"gone\.png: the server answers 404"):
+    with pytest.raises(PictureError, match=r"gone\.png: the server answers 404"):
         predictor(f"{site}/gone.png")
-    with pytest.raises(DataError, match="cannot be fetched"):
+    with pytest.raises(PictureError, match="cannot be fetched"):
         predictor("http://127.0.0.1:9/x.png")
+    for odd in ("http://", "http://[", "https://127.0.0.1:99999/x.png", "http://127.0.0.1:9/x y\n.png"):
+        with pytest.raises(PictureError, match="cannot be fetched"):
+            predictor(odd)
+
+
+def test_an_address_that_does_not_answer_stops_no_list(site: str, colour_engine) -> None:
+    bad: list[PictureError] = []
+    sources = [f"{site}/gone.png", f"{site}/a%20b.png", f"{site}/page.png"]
+    results = list(Predictor(colour_engine()).stream(sources, on_bad=bad.append))
+    assert [result.name for result in results] == [f"{site}/a%20b.png"]
+    assert [error.name for error in bad] == [f"{site}/gone.png", f"{site}/page.png"]

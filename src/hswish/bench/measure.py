@@ -22,7 +22,7 @@ from PIL import Image
 
 from hswish.runtime import engines_for, interface_of, open_engine
 from hswish.runtime.engine import companions
-from hswish.spec.errors import HswishError, MissingPackageError, OptionError
+from hswish.spec.errors import HswishError, MissingPackageError, ModelFileError, OptionError
 
 _ROUNDS = 10
 _WARM_UP = 5
@@ -51,6 +51,7 @@ class Row:
     """What was measured of one contender; times are of one picture, preprocessed."""
 
     file: str
+    """the model's path, as it was given"""
     engine: str
     threads: int
     precision: str
@@ -70,29 +71,40 @@ class Row:
     """top-1 or mIoU, where data was given"""
 
 
-def contenders(paths: Sequence[Path], engines: Sequence[str], threads: Sequence[int]) -> list[Contender]:
+def contenders(
+    paths: Sequence[Path],
+    engines: Sequence[str],
+    threads: Sequence[int],
+    on_missing: Callable[[HswishError], object] | None = None,
+) -> list[Contender]:
     """Every installed engine that opens each file, on each number of threads.
 
     Args:
         engines: only these; all where empty.
+        on_missing: called with the error of each engine that is left out because it is not installed,
+            or cannot open a file that another engine opens.
 
     Raises:
         ModelFileError: a file is no model.
+        MissingPackageError: no engine for a file is installed.
         OptionError: none is left.
     """
-    found = []
+    found: list[Contender] = []
     for path in paths:
+        failed: list[HswishError] = []
         names = [name for name in engines_for(path) if not engines or name in engines]
-        missing: HswishError | None = None
         for name in names:
             try:
                 open_engine(path, name, threads[0])
-            except MissingPackageError as error:
-                missing = error
-                continue
-            found += [Contender(path=path, engine=name, threads=count) for count in threads]
-        if missing is not None and not any(contender.path == path for contender in found):
-            raise missing
+            except (MissingPackageError, ModelFileError) as error:
+                failed.append(error)
+            else:
+                found += [Contender(path=path, engine=name, threads=count) for count in threads]
+        if names and len(failed) == len(names):
+            raise failed[0]
+        for reason in failed:
+            if on_missing is not None:
+                on_missing(reason)
     if not found:
         raise OptionError("nothing to measure: no engine is left for these files")
     return found
@@ -190,7 +202,7 @@ class _Process:
 def _row(process: _Process, spent: list[float], processes: Sequence[_Process]) -> Row:
     first = next(other for other in processes if other.description.model == process.description.model)
     return Row(
-        file=process.contender.path.name,
+        file=str(process.contender.path),
         engine=process.contender.engine,
         threads=process.contender.threads,
         precision=process.interface.precision,

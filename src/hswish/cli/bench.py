@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hswish.cli.console import counting, print_json, print_note, stdout
+from hswish.cli.console import counting, print_json, print_note, print_warning, stdout
+from hswish.cli.evaluating import open_as_trained
 from hswish.cli.locating import locate_model
 from hswish.spec.errors import OptionError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from hswish.bench import Row
 
 
@@ -45,13 +48,13 @@ def bench_command(
         raise OptionError("--plot shows accuracy over time: give --data")
     if plot is not None:
         check_drawing()
-    files = [locate_model(model) for model in models]
-    found = contenders(files, engine or [], _threads(threads))
+    files = list(dict.fromkeys(locate_model(model) for model in models))
+    found = contenders(files, engine or [], _threads(threads), on_missing=lambda error: print_warning(str(error)))
+    picture = None if data is None else _first_picture(files[0], data, split)
     with counting("bench", "rounds") as update:
-        rows = measure(found, runs=runs, progress=update)
+        rows = measure(found, runs=runs, picture=picture, progress=update)
     if data is not None:
-        paths = {path.name: path for path in files}
-        rows = _with_accuracy(rows, paths, data, split, limit)
+        rows = _with_accuracy(rows, data, split, limit)
     if plot is not None:
         from hswish.bench.figure import latency_accuracy
 
@@ -73,9 +76,16 @@ def _threads(text: str) -> list[int]:
     return list(dict.fromkeys(int(part) for part in found))
 
 
-def _with_accuracy(rows: list[Row], paths: dict[str, Path], data: str, split: str, limit: int | None) -> list[Row]:
+def _first_picture(model: Path, data: str, split: str) -> Image.Image:
+    """What the files are timed on: a picture of the data, so that their answers can be compared."""
+    from hswish.runtime import open_engine
+
+    source = open_as_trained(data, model, open_engine(model).description)
+    return source.read_picture(source.items(split)[0])
+
+
+def _with_accuracy(rows: list[Row], data: str, split: str, limit: int | None) -> list[Row]:
     """The rows with top-1 or mIoU, measured once for each file and engine."""
-    from hswish.data import open_data
     from hswish.evaluate import evaluate
     from hswish.runtime import open_engine
 
@@ -83,9 +93,10 @@ def _with_accuracy(rows: list[Row], paths: dict[str, Path], data: str, split: st
     for row in rows:
         key = (row.file, row.engine)
         if key not in scores:
-            runner = open_engine(paths[row.file], row.engine)
-            source = open_data(data, task=runner.description.task)
-            scores[key] = evaluate(runner, source, split, limit=limit).headline[1]
+            runner = open_engine(row.file, row.engine)
+            source = open_as_trained(data, Path(row.file), runner.description, quiet=True)
+            with counting(f"{Path(row.file).name} in {row.engine}", "pictures") as update:
+                scores[key] = evaluate(runner, source, split, limit=limit, progress=update).headline[1]
     return [replace(row, accuracy=scores[row.file, row.engine]) for row in rows]
 
 
@@ -95,9 +106,11 @@ def _print(rows: list[Row]) -> None:
     table = Table("file", "engine", box=None)
     for column in ("threads", "cold ms", "median ms", "p95 ms", "memory MB", "size MB", "difference", "accuracy"):
         table.add_column(column, justify="right")
+    paths = {row.file for row in rows}
+    named_alike = len({Path(path).name for path in paths}) < len(paths)
     for row in rows:
         table.add_row(
-            row.file,
+            row.file if named_alike else Path(row.file).name,
             row.engine,
             str(row.threads),
             f"{row.cold_ms:.0f}",

@@ -114,7 +114,7 @@ def progress_bar(unit: str, *extra: str) -> Progress:
 
 
 class Throughput:
-    """Things a second since it was made."""
+    """Things a second since it was made, and what time that leaves."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -123,7 +123,19 @@ class Throughput:
     def add(self, count: int) -> str:
         """Count `count` more and return the rate as text."""
         self._count += count
-        return f"{self._count / max(time.monotonic() - self._began, 1e-6):.1f}"
+        return f"{self.rate:.1f}"
+
+    @property
+    def rate(self) -> float:
+        """Things a second."""
+        return self._count / max(time.monotonic() - self._began, 1e-6)
+
+    def time_left(self, done: int, total: int | None) -> str:
+        """`, 2:05 left` of `total` things; nothing where nobody knows how many there are."""
+        if not total or not self._count:
+            return ""
+        minutes, seconds = divmod(round(max(0, total - done) / self.rate), 60)
+        return f", {minutes}:{seconds:02d} left"
 
 
 @contextmanager
@@ -149,6 +161,7 @@ def counting(description: str, unit: str) -> Iterator[Any]:
         last = done
         if time.monotonic() - said > 10:
             said = time.monotonic()
-            print_note(f"{description}: {done}{f' of {total}' if total else ''} {unit}, {speed} {unit}/s")
+            of, left = f" of {total}" if total else "", rate.time_left(done, total)
+            print_note(f"{description}: {done}{of} {unit}, {speed} {unit}/s{left}")
 
     yield say

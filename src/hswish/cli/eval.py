@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hswish.cli.console import counting, print_json, print_note, print_warning, printable, stdout
+from hswish.cli.evaluating import open_as_trained
 from hswish.cli.locating import MODEL_HELP, locate_model
-from hswish.spec.errors import HswishError, ModelFileError
+from hswish.spec.errors import ModelFileError
 
 if TYPE_CHECKING:
     from hswish.data import DataSource
@@ -50,7 +50,6 @@ def eval_command(
 
       hswish eval best.safetensors pictures/ --split train --suspects 48
     """
-    from hswish.data import open_data
     from hswish.evaluate import Suspects, evaluate
     from hswish.evaluate.figures import check_drawing, confusion_picture
     from hswish.runtime import open_engine
@@ -59,13 +58,8 @@ def eval_command(
         check_drawing()
     file = locate_model(model)
     runner = open_engine(file, engine)
-    description = runner.description
-    # Where hswish made the split, the model's own seed gives the one it was trained with.
-    source = open_data(data, task=description.task, seed=_seed(description.provenance))
-    source = _as_trained(source, file.parent / "splits.json", description.provenance)
-    if source.made_splits:
-        print_note(f"{source.name}: {source.made_splits}")
-    watch = Suspects(description.classes, suspects) if suspects else None
+    source = open_as_trained(data, file, runner.description)
+    watch = Suspects(runner.description.classes, suspects) if suspects else None
     with counting(split, "pictures") as update:
         try:
             evaluation = evaluate(
@@ -96,23 +90,6 @@ def _write_suspects(runner: Engine, source: DataSource, split: str, watch: Suspe
         return
     suspects_page(runner, source, split, found, out / "suspects.png")
     print_note(f"{len(found)} label suspects: {out / 'suspects.png'}, {out / 'suspects.json'}")
-
-
-def _seed(provenance: dict[str, Any]) -> int:
-    """The seed in a model file, which may hold anything there."""
-    seed = provenance.get("seed")
-    return seed if isinstance(seed, int) and 0 <= seed < 2**32 else 0
-
-
-def _as_trained(source: DataSource, record: Path, provenance: dict[str, Any]) -> DataSource:
-    """The split recorded beside the model, where hswish made one: pictures added since must not move others."""
-    if not source.made_splits or provenance.get("data") != source.name or not record.is_file():
-        return source
-    try:
-        return source.with_splits(json.loads(record.read_text(encoding="utf-8")))
-    except (HswishError, OSError, ValueError, TypeError, AttributeError) as error:
-        print_warning(f"{record}: not used, the split is made again ({error})")
-        return source
 
 
 def _print(evaluation: Evaluation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,8 +65,7 @@ def predict_command(
     predictor = Predictor(locate_model(model), engine, threads, mirror=mirror, windows=windows)
     if out is None and predictor.task == "segmentation":
         out = Path("predictions")
-    found = _found(sources)
-    total = len(found) if isinstance(found, list) else None  # of a video, nobody knows before the end
+    found, total = _found(sources)
     bad: list[PictureError] = []
 
     def skip(error: PictureError) -> None:
@@ -93,14 +93,19 @@ def predict_command(
         print_note(f"wrote {out}/")
 
 
-def _found(sources: list[str]) -> Iterable[Any]:
-    """All pictures at once, so that a wrong path shows before anything is done; frames as they come."""
-    from hswish.runtime import expand_sources
-    from hswish.runtime.video import is_video
+def _found(sources: list[str]) -> tuple[Iterable[Any], int | None]:
+    """All pictures at once, so that a wrong path shows before anything is done, and their number.
 
-    if any(is_video(source) for source in sources):
-        return sources
-    return list(expand_sources(sources))
+    Frames come as they are decoded; their number is what the headers say, None where one does not.
+    """
+    from hswish.runtime import expand_sources
+    from hswish.runtime.sources import is_moving
+    from hswish.runtime.video import expected_frames
+
+    parts = [[source] if is_moving(source) else list(expand_sources([source])) for source in sources]
+    counts = [expected_frames(source) if is_moving(source) else len(parts[at]) for at, source in enumerate(sources)]
+    known = [count for count in counts if count is not None]
+    return list(itertools.chain(*parts)), sum(known) if len(known) == len(counts) else None
 
 
 def _write(result: Result, out: Path, names: OutputNames) -> dict[str, str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from hswish.runtime.named import Named
-from hswish.spec.errors import DataError, PictureError
+from hswish.spec.errors import PictureError
 
 _MAX_BYTES = 2**28
 _TIMEOUT_S = 20
@@ -19,23 +21,33 @@ def is_address(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
 
-def fetched(address: str) -> Named:
-    """The picture at an address.
+@dataclass(frozen=True)
+class Address:
+    """A picture on the web, fetched when it is its turn."""
 
-    Raises:
-        DataError: it cannot be fetched.
-        PictureError: it is larger than any picture needs to be.
-    """
-    request = urllib.request.Request(address, headers={"User-Agent": "hswish"})
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-            data = answer.read(_MAX_BYTES + 1)
-    except urllib.error.HTTPError as error:
-        raise DataError(f"{address}: the server answers {error.code}; check the address") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise DataError(f"{address}: cannot be fetched ({' '.join(str(reason).split())[:100]}); try again") from error
-    if len(data) > _MAX_BYTES:
-        raise PictureError(address, f"more than {_MAX_BYTES:,} bytes; scale it down")
-    name = unquote(Path(urlsplit(address).path).name) or "picture"
-    return Named(address, data, Path(name))
+    text: str
+
+    @property
+    def file_name(self) -> Path:
+        """What to call the picture in a folder."""
+        place = re.split(r"[?#]", self.text.partition("://")[2])[0]
+        return Path(Path(unquote(place.partition("/")[2])).name or "picture")
+
+    def read(self) -> bytes:
+        """The picture's bytes.
+
+        Raises:
+            PictureError: it cannot be fetched, or is larger than any picture needs to be.
+        """
+        try:
+            request = urllib.request.Request(self.text, headers={"User-Agent": "hswish"})
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+                data: bytes = answer.read(_MAX_BYTES + 1)
+        except urllib.error.HTTPError as error:
+            raise PictureError(self.text, f"the server answers {error.code}; check the address") from error
+        except (OSError, ValueError, HTTPException) as error:
+            reason = " ".join(str(getattr(error, "reason", None) or error).split())[:100]
+            raise PictureError(self.text, f"cannot be fetched ({reason}); try again") from error
+        if len(data) > _MAX_BYTES:
+            raise PictureError(self.text, f"more than {_MAX_BYTES:,} bytes; scale it down")
+        return data

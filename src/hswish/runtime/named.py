@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from hswish.runtime.addresses import Address
 from hswish.spec.errors import PictureError
 from hswish.spec.pictures import MAX_FILE_BYTES, read_picture, to_rgb
 
@@ -42,7 +43,7 @@ class Named:
 
     name: str
     """what results and errors call it: its path, or `picture-3`"""
-    data: Path | bytes | Image.Image | NDArray[Any] | ZipMember
+    data: Path | bytes | Image.Image | NDArray[Any] | ZipMember | Address
     relative: Path
     """its path under the folder or archive that was given, for naming outputs"""
 
@@ -54,6 +55,8 @@ class Named:
         """
         if isinstance(self.data, ZipMember):
             return read_picture(self.data.read(self.name), self.name)
+        if isinstance(self.data, Address):
+            return read_picture(self.data.read(), self.name)
         if isinstance(self.data, (Path, bytes)):
             return read_picture(self.data, self.name)
         if isinstance(self.data, Image.Image):

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from hswish.runtime.addresses import fetched, is_address
+from hswish.runtime.addresses import Address, is_address
 from hswish.runtime.named import Named, ZipMember
 from hswish.runtime.video import frames, is_video
 from hswish.spec.errors import DataError, OptionError, PictureError
@@ -62,13 +62,22 @@ def expand_sources(sources: Iterable[Any]) -> Iterator[Named]:
             )
 
 
+def is_moving(text: str) -> bool:
+    """Whether a source is one video or camera, whose frames come one by one."""
+    if not is_video(text):
+        return False
+    kind = _kind(text)
+    # The ? of an address begins its query, that of a path stands for any letter.
+    return kind == "file" or (kind == "missing" and (is_address(text) or not _is_glob(text)))
+
+
 def is_single(source: object) -> bool:
     """Whether `source` stands for exactly one picture, so that one result answers it."""
     if isinstance(source, (str, os.PathLike)):
         text = os.fspath(source)
         kind = _kind(text)
-        if kind != "folder" and (is_video(text) or is_address(text)):
-            return not is_video(text)
+        if is_moving(text) or (kind != "folder" and is_address(text)):
+            return not is_moving(text)
         if kind == "missing":  # one that is not there is one picture, until a wildcard says otherwise
             return text != STDIN and not _is_glob(text)
         return kind == "file" and not _is_archive(Path(text))
@@ -82,10 +91,11 @@ def _from_path(text: str) -> Iterator[Named]:
     path, kind = Path(text), _kind(text)
     if kind == "folder":
         yield from _from_folder(path)
-    elif is_video(text) and not _is_glob(text):
+    elif is_moving(text):
         yield from frames(text)
     elif is_address(text):
-        yield fetched(text)
+        address = Address(text)
+        yield Named(text, address, address.file_name)
     elif kind == "file":
         yield from _from_archive(path) if _is_archive(path) else [Named(text, path, Path(path.name))]
     elif _is_glob(text):

@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from hswish.spec.errors import DataError, MissingPackageError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"})
 _CAMERA = re.compile(r"camera(?::(\d+))?")
+_TICKS = 1_000_000
+"""of a container's clock in a second"""
 _AHEAD = 4
 """Frames decoded ahead of their reader, at most."""
 
@@ -38,25 +41,49 @@ def frames(text: str) -> Iterator[Named]:
     return _read_ahead(_decoded(text))
 
 
+def expected_frames(text: str) -> int | None:
+    """About how many frames a video has, by its header; None of a camera, and where the header does not tell.
+
+    Raises:
+        MissingPackageError: PyAV is not installed.
+        DataError: no such file, or no video.
+    """
+    if _CAMERA.fullmatch(text) is not None:
+        return None
+    with _opened(text, None) as container:
+        stream = container.streams.video[0]
+        if stream.frames:
+            return int(stream.frames)
+        if container.duration and stream.average_rate:
+            return round(container.duration / _TICKS * float(stream.average_rate))
+    return None
+
+
 def _decoded(text: str) -> Iterator[Named]:
+    count = 0
+    with _opened(text, _CAMERA.fullmatch(text)) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        for count, frame in enumerate(container.decode(video=0), start=1):
+            name = f"{text} {_clock(frame.time)}"
+            pixels = frame.to_ndarray(format="rgb24")  # (H, W, 3)
+            yield Named(name, pixels, Path(f"{Path(text).stem or 'camera'}-{count:06d}"))
+    if not count:
+        raise DataError(f"{text}: no frame in it can be decoded; choose another file")
+
+
+@contextmanager
+def _opened(text: str, camera: re.Match[str] | None) -> Iterator[Any]:
+    """The open container; whatever goes wrong in it, also later, becomes one line."""
     try:
         import av
     except ModuleNotFoundError as error:
         raise MissingPackageError("av", "video", f"reading {text}") from error
     av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised as well
-    camera = _CAMERA.fullmatch(text)
     try:
         with _open(av, text, camera) as container:
             if not container.streams.video:
                 raise DataError(f"{text}: holds no pictures; choose another file")
-            container.streams.video[0].thread_type = "AUTO"
-            count = 0
-            for count, frame in enumerate(container.decode(video=0), start=1):
-                name = f"{text} {_clock(frame.time)}"
-                pixels = frame.to_ndarray(format="rgb24")  # (H, W, 3)
-                yield Named(name, pixels, Path(f"{Path(text).stem or 'camera'}-{count:06d}"))
-            if not count:
-                raise DataError(f"{text}: no frame in it can be decoded; choose another file")
+            yield container
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:100]
         if camera is not None:
