@@ -133,10 +133,11 @@ def test_bench_tells_files_of_one_name_apart(folder: Path, capsys: pytest.Captur
         (folder / file).mkdir()
         save(model, folder / file / "net.safetensors")
     data = folder / "pictures"
-    assert hswish("bench", folder / "one" / "net.safetensors", folder / "two" / "net.safetensors",
-                  "--runs", 1, "--threads", 1, "--data", data, "--json") == 0  # fmt: skip
+    files = [folder / name / "net.safetensors" for name in ("one", "two")]
+    options = ("--engine", "torch", "--runs", 1, "--threads", 1, "--json")
+    assert hswish("bench", *files, *options, "--data", data) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [row["file"] for row in rows] == [str(folder / name / "net.safetensors") for name in ("one", "two")]
+    assert [row["file"] for row in rows] == list(map(str, files))
     for row in rows:
         assert hswish("eval", row["file"], data, "--json") == 0
         assert row["accuracy"] == json.loads(capsys.readouterr().out)["top1"]

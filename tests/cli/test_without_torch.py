@@ -94,7 +94,7 @@ def test_speed_and_accuracy_in_one_table(folder: Path) -> None:
 def test_what_a_device_cannot_do_names_the_extra(folder: Path, tmp_path: Path) -> None:
     model, data = folder / "labels.onnx", folder / "pictures"
     for arguments, extra in (
-        (("eval", folder / "labels.safetensors", data), "train"),
+        (("eval", folder / "labels.safetensors", data, "--engine", "torch"), "train"),
         (("eval", model, "digits"), "train"),
         (("eval", model, data, "--confusion", tmp_path / "confusion.png"), "plot"),
         (("train", data, "--model", "mobilenet_v3_small", "--out", tmp_path / "run"), "train"),
