@@ -110,7 +110,8 @@ class Criterion(nn.Module):
         loss = self._labels(logits, targets, totals)
         if self.loss.region != "none":
             region = dice if self.loss.region == "dice" else lovasz_softmax
-            value = region(logits.softmax(1), targets)
+            grid = (..., slice(None, None, self.loss.region_stride), slice(None, None, self.loss.region_stride))
+            value = region(logits[grid].softmax(1), targets[grid])
             loss = loss + self.loss.region_weight * value * len(targets) / totals.pictures
         if teacher is not None:
             counted = (targets != IGNORE_INDEX if targets.ndim == 3 else torch.ones_like(logits[:, 0])).float()

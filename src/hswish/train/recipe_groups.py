@@ -34,6 +34,8 @@ class Loss:
     """of masks, added to the pixels' loss: dice (arXiv 1606.04797) or lovasz (arXiv 1705.08790)"""
     region_weight: float = 1.0
     """factor of the region's loss"""
+    region_stride: int = 1
+    """the region's loss looks at every so many rows and columns; Lovasz sorts all that it looks at"""
     auxiliary: float = 0.0
     """factor of the loss of a second mask made from a middle map, in training only; 0: none"""
 
@@ -41,6 +43,7 @@ class Loss:
         check_choices(self)
         for name in ("focal_gamma", "region_weight", "auxiliary"):
             check_number(self, name, least=0)
+        check_number(self, "region_stride", least=1, whole=True)
         for name in ("ohem_threshold", "ohem_keep"):
             check_number(self, name, least=0, most=1)
 
