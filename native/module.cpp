@@ -17,6 +17,7 @@ namespace nb = nanobind;
 using namespace nb::literals;
 
 void bind_kernels(nb::module_ m);
+void bind_training(nb::module_ m);
 
 namespace hswish {
 
@@ -212,4 +213,5 @@ NB_MODULE(_engine, m) {
       .def_prop_ro("arena_bytes", [](const Plan& plan) { return plan.arena_floats() * sizeof(float); });
   m.def("levels", level_names);
   bind_kernels(m.def_submodule("kernels", "each kernel by itself, for tests"));
+  bind_training(m);
 }

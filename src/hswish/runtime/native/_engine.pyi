@@ -68,3 +68,38 @@ class Plan:
 
 def levels() -> list[tuple[str, bool]]:
     """Instruction sets in this build, plainest first, and whether this processor runs them."""
+
+class TrainingKernels:
+    """Depthwise convolution and batch norm with non-linearity, forward and backward (`native/training/`).
+
+    Maps are channels last, (N, H, W, C) with C a multiple of 8, as anything that speaks DLPack: float32
+    or bfloat16. Weights (C, k, k) and numbers a channel are float32, sums (2, C) float64. `out` and `sums`
+    are written. act: 0 none, 1 ReLU, 2 h-swish.
+    """
+
+    def __init__(self, level: str, threads: int) -> None: ...
+    @property
+    def name(self) -> str: ...
+    def depthwise(self, x: object, weights: object, out: object, stride: int, dilation: int, padding: int) -> None: ...
+    def depthwise_input(
+        self, gradient: object, weights: object, out: object, stride: int, dilation: int, padding: int
+    ) -> None: ...
+    def depthwise_weights(
+        self, gradient: object, x: object, out: object, stride: int, dilation: int, padding: int
+    ) -> None: ...
+    def moments(self, x: object, sums: object) -> None: ...
+    def affine(self, x: object, scale: object, shift: object, act: int, out: object) -> None: ...
+    def affine_sums(
+        self, gradient: object, x: object, scale: object, shift: object, act: int, sums: object
+    ) -> None: ...
+    def affine_input(
+        self,
+        gradient: object,
+        x: object,
+        scale: object,
+        shift: object,
+        act: int,
+        slope: object,
+        offset: object,
+        out: object,
+    ) -> None: ...

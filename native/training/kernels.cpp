@@ -1,0 +1,16 @@
+// Compiled once for each instruction set, as the engine's kernels are.
+#include "kernels.h"
+
+#include "depthwise.h"
+#include "norm_act.h"
+
+namespace hswish::HSWISH_LEVEL::training {
+
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+
+const hswish::training::Kernels table = {
+    TEXT(HSWISH_LEVEL), depthwise, depthwise_input, depthwise_weights, moments, affine, affine_sums, affine_input,
+};
+
+}  // namespace hswish::HSWISH_LEVEL::training

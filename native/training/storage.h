@@ -1,0 +1,101 @@
+// Numbers as training stores them, float32 or bfloat16, and as it computes with them: vectors of floats.
+//
+// As in vec.h everything is static and in the level's own namespace, and none of the standard library's
+// templates is used.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace hswish::HSWISH_LEVEL::training {
+
+typedef uint16_t bf16;  // the upper half of a float
+
+template <int N>
+struct Lanes;
+template <>
+struct Lanes<16> {
+  typedef float floats __attribute__((vector_size(64)));
+  typedef uint32_t words __attribute__((vector_size(64)));
+  typedef uint16_t halves __attribute__((vector_size(32)));
+};
+template <>
+struct Lanes<8> {
+  typedef float floats __attribute__((vector_size(32)));
+  typedef uint32_t words __attribute__((vector_size(32)));
+  typedef uint16_t halves __attribute__((vector_size(16)));
+};
+
+template <int N>
+using Floats = typename Lanes<N>::floats;
+
+template <int N>
+static inline Floats<N> load(const float* p) {
+  Floats<N> v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+
+template <int N>
+static inline Floats<N> load(const bf16* p) {
+  typename Lanes<N>::halves half;
+  std::memcpy(&half, p, sizeof(half));
+  return (Floats<N>)(__builtin_convertvector(half, typename Lanes<N>::words) << 16);
+}
+
+template <int N>
+static inline void store(float* p, Floats<N> v) {
+  std::memcpy(p, &v, sizeof(v));
+}
+
+// Rounded to the nearest, to the even one of two; what is not a number stays so.
+template <int N>
+static inline void store(bf16* p, Floats<N> v) {
+  typedef typename Lanes<N>::words Words;
+  const Words bits = (Words)v;
+  const Words rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const Words quiet = (bits >> 16) | 0x40u;
+  const Words is_nan = (Words)((bits & 0x7fffffffu) > 0x7f800000u);
+  const auto half = __builtin_convertvector((is_nan & quiet) | (~is_nan & rounded), typename Lanes<N>::halves);
+  std::memcpy(p, &half, sizeof(half));
+}
+
+template <int N>
+static inline Floats<N> splat(float x) {
+  return x - Floats<N>{};
+}
+
+static inline long larger(long a, long b) { return a > b ? a : b; }
+static inline long smaller(long a, long b) { return a < b ? a : b; }
+
+// Memory that begins at a cache line.
+template <class T>
+class Memory {
+ public:
+  Memory() = default;
+  explicit Memory(long count) { at_least(count); }
+  ~Memory() { std::free(data_); }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+
+  T* at_least(long count) {
+    if (count > count_) {
+      std::free(data_);
+      count_ = 0;
+      data_ = static_cast<T*>(std::aligned_alloc(64, (count * sizeof(T) + 63) / 64 * 64));
+      if (!data_) throw std::bad_alloc();
+      count_ = count;
+    }
+    return data_;
+  }
+
+  T* data() { return data_; }
+
+ private:
+  T* data_ = nullptr;
+  long count_ = 0;
+};
+
+}  // namespace hswish::HSWISH_LEVEL::training
