@@ -102,9 +102,7 @@ def train_command(
 
       hswish train --resume runs/pets
     """
-    # torch's idle threads spin; here they share the cores with the loaders (and whoever else),
-    # which they would keep waiting. Must be set before torch is loaded; docs/log.md has figures.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    _make_ready()
     from hswish.cli.rehearsal import print_rehearsal
     from hswish.cli.training_progress import TrainingProgress
     from hswish.train import Reporters, parse_change
@@ -188,3 +186,13 @@ def _free_folder(data: str, model: str) -> Path:
             print_note(f"run folder: {folder}")
             return folder
         number += 1
+
+
+def _make_ready() -> None:
+    """Set what makes training on a CPU fast, before torch is loaded; docs/log.md has figures."""
+    # torch's idle threads spin; here they share the cores with the loaders (and whoever else),
+    # which they would keep waiting.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    from hswish.train.memory import keep_memory
+
+    keep_memory()

@@ -25,6 +25,7 @@ from hswish.train.auxiliary import WithAuxiliary
 from hswish.train.average import averaged
 from hswish.train.devices import Devices
 from hswish.train.drop_path import add_drop_path
+from hswish.train.fused import fuse
 from hswish.train.global_norm import with_global_norms
 from hswish.train.loss import Criterion, Totals
 from hswish.train.optim import build_optimizer, set_learning_rate
@@ -81,6 +82,8 @@ class Learner:
             self.body = WithAuxiliary(cast(Segmenter, self.model)).to(devices.device)
         if devices.world_size > 1:
             with_global_norms(self.body, devices.device)
+        if recipe.kernels == "auto" and devices.device.type == "cpu" and not recipe.compiled:
+            fuse(self.body)
         self.teacher = teacher.to(devices.device) if teacher is not None else None
         self.optimizer = build_optimizer(self.body, recipe)
         body = torch.compile(self.body) if recipe.compiled else self.body

@@ -95,6 +95,8 @@ class Recipe:
     """arithmetic, in Lightning's names"""
     compiled: bool = False
     """by torch.compile: slow to start, faster on a GPU"""
+    kernels: Literal["auto", "torch"] = "auto"
+    """of a CPU: auto takes the native engine's, where the install has them, for depthwise layers and norms"""
     on_nan: Literal["stop", "skip"] = "stop"
     """what a loss or gradient that is not finite does: stop, or skip the step (ten an epoch at most)"""
     seed: int = 0
