@@ -1,6 +1,6 @@
 """Speed, memory and accuracy of model files on this machine, engine by engine.
 
-a process for each contender (worker) -> interleaved rounds (measure) -> rows, table, picture
+a process for each contender (worker) -> turns (process) -> rows (measure) -> table, picture
 """
 
 from hswish.bench.measure import Contender, Row, contenders, machine, measure

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,12 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hswish.bench.process import Timed, take_turns
 from hswish.runtime import engines_for, interface_of, open_engine
 from hswish.runtime.engine import companions
 from hswish.spec.errors import HswishError, MissingPackageError, ModelFileError, OptionError
 
-_ROUNDS = 10
-_WARM_UP = 5
 _PACKAGES = {
     "native": "hswish",
     "onnxruntime": "onnxruntime",
@@ -127,96 +122,51 @@ def measure(
     Raises:
         HswishError: a contender failed, or answered differently while it was timed.
     """
-    image = picture or Image.fromarray(np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8))
-    share = max(1, -(-runs // _ROUNDS))
-    with tempfile.TemporaryDirectory(prefix="hswish-bench-") as folder, ExitStack() as stack:
-        processes = [
-            stack.enter_context(_Process(contender, image, Path(folder) / f"{index}"))
-            for index, contender in enumerate(found)
-        ]
-        for process in processes:
-            process.run(_WARM_UP)
-        times: list[list[float]] = [[] for _ in processes]
-        rounds = -(-runs // share)
-        for done in range(rounds):
-            for spent, process in zip(times, processes, strict=True):
-                spent += process.run(share)
-            if progress is not None:
-                progress(done + 1, rounds)
-        return [_row(process, spent, processes) for process, spent in zip(processes, times, strict=True)]
-
-
-class _Process:
-    """A contender's process, from its start to its end."""
-
-    def __init__(self, contender: Contender, image: Image.Image, stem: Path) -> None:
-        self.contender = contender
-        engine = open_engine(contender.path, contender.engine, contender.threads)
-        self.description, self.interface = engine.description, interface_of(engine)
-        self.given, self.answer = stem.with_suffix(".in.npy"), stem.with_suffix(".out.npy")
-        np.save(self.given, self.interface.inputs(self.description, image)[None])
-        self.bytes = 0
-
-    def __enter__(self) -> _Process:
-        about = self.contender
-        command = [sys.executable, "-m", "hswish.bench.worker", str(about.path), about.engine, str(about.threads)]
-        self.process = subprocess.Popen(
-            [*command, str(self.given), str(self.answer)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(about.threads), "PYTHONPATH": os.pathsep.join(sys.path)},
+    image = picture or noise()
+    with tempfile.TemporaryDirectory(prefix="hswish-bench-") as folder:
+        processes = [timed(contender, image, Path(folder) / f"{index}") for index, contender in enumerate(found)]
+        take_turns(processes, runs, progress)
+        answers = [np.load(process.answer) for process in processes]
+    engines = [open_engine(contender.path, contender.engine) for contender in found]
+    models = [engine.description.model for engine in engines]
+    return [
+        Row(
+            file=str(contender.path),
+            engine=contender.engine,
+            threads=contender.threads,
+            precision=interface_of(engine).precision,
+            cold_ms=process.cold_ms,
+            median_ms=statistics.median(process.spent_ms),
+            p95_ms=float(np.percentile(process.spent_ms, 95)),
+            runs=len(process.spent_ms),
+            memory_bytes=process.memory_bytes,
+            bytes=sum(file.stat().st_size for file in companions(contender.path)),
+            difference=difference(answer, answers[models.index(engine.description.model)]),
         )
-        self.cold_ms = float(self._hear()["cold_ms"])
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def run(self, count: int) -> list[float]:
-        """Milliseconds of `count` runs."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # what it died of is said below
-            self.process.stdin.write(f"{count}\n")
-            self.process.stdin.flush()
-        heard = self._hear()
-        self.bytes = int(heard["bytes"])
-        return list(heard["ms"])
-
-    def _hear(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("{"):  # engines print words of their own
-                heard: dict[str, Any] = json.loads(line)
-                if "error" in heard:
-                    raise HswishError(heard["error"])
-                return heard
-        status = self.process.wait()
-        raise HswishError(
-            f"{self.contender.path}: {self.contender.engine} ended with status {status} while it was timed"
-        )
+        for contender, engine, process, answer in zip(found, engines, processes, answers, strict=True)
+    ]
 
 
-def _row(process: _Process, spent: list[float], processes: Sequence[_Process]) -> Row:
-    first = next(other for other in processes if other.description.model == process.description.model)
-    return Row(
-        file=str(process.contender.path),
-        engine=process.contender.engine,
-        threads=process.contender.threads,
-        precision=process.interface.precision,
-        cold_ms=process.cold_ms,
-        median_ms=statistics.median(spent),
-        p95_ms=float(np.percentile(spent, 95)),
-        runs=len(spent),
-        memory_bytes=process.bytes,
-        bytes=sum(file.stat().st_size for file in companions(process.contender.path)),
-        difference=_difference(np.load(process.answer), np.load(first.answer)),
+def noise(seed: int = 0) -> Image.Image:
+    """A picture of nothing, 640x480."""
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (480, 640, 3)).astype(np.uint8))
+
+
+def timed(contender: Contender, image: Image.Image, stem: Path) -> Timed:
+    """The process that times a contender on `image`; what goes in and out lies in files named after `stem`."""
+    engine = open_engine(contender.path, contender.engine, contender.threads)
+    given, answer = stem.with_suffix(".in.npy"), stem.with_suffix(".out.npy")
+    np.save(given, interface_of(engine).inputs(engine.description, image)[None])
+    about = [str(contender.path), contender.engine, str(contender.threads)]
+    return Timed(
+        title=f"{contender.path}: {contender.engine}",
+        command=[sys.executable, "-m", "hswish.bench.worker", *about, str(given), str(answer)],
+        answer=answer,
+        threads=contender.threads,
     )
 
 
-def _difference(answer: Any, other: Any) -> float:
+def difference(answer: Any, other: Any) -> float:
     """Largest difference of logits; of masks, the part of the pixels that differ; nan where they cannot be compared."""
     if answer.shape != other.shape or answer.dtype != other.dtype:
         return float("nan")
