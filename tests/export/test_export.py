@@ -74,9 +74,6 @@ def test_more_refusals(tmp_path: Path) -> None:
     official = network("lraspp_mobilenet_v3_small", head="official")
     with pytest.raises(OptionError, match="pools by a window that depends on the picture's size"):
         export(official, ["onnx"], tmp_path / "n", pictures(1), options=ExportOptions(dynamic=True))
-    grey = network("mobilenet_v3_small", channels="L", in_channels=1, size=(32, 32))
-    with pytest.raises(OptionError, match="takes grey pictures"):
-        export(grey, ["onnx"], tmp_path / "n", pictures(1), options=ExportOptions(embed=("preprocess",)))
     with pytest.raises(OptionError, match="did you mean argmax"):
         ExportOptions(embed=("argmaxx",))
     with pytest.raises(OptionError, match="at least one"):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hswish.export import FORMATS, ExportOptions, export
+from hswish.export.pipeline import make_job
+from hswish.runtime import open_engine
 from hswish.spec.architecture.segmentation import HEADS
-from tests.contract.networks import network, pictures
+from tests.contract.networks import SIZE, network, pictures
 
 FAST = ("onnx", "openvino", "litert", "ncnn")
 PACKAGES = {"litert": "ai_edge_litert", "coreml": "coremltools"}
@@ -68,8 +72,6 @@ def test_small(format: str, case: tuple[str, dict[str, Any]], tmp_path: Path) ->
     ids=label,
 )
 def test_any_size(format: str, case: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
-    from hswish.runtime import open_engine
-
     model = network(case[0], **case[1])
     (report,) = export(model, [format], tmp_path / "m", pictures(2), options=ExportOptions(dynamic=True), threads=1)
     engine = open_engine(tmp_path / report.file, report.runtime, threads=1)
@@ -82,19 +84,15 @@ def test_any_size(format: str, case: tuple[str, dict[str, Any]], tmp_path: Path)
 
 
 @pytest.mark.parametrize("format", FAST, indirect=True)
-@pytest.mark.parametrize("channels", ["RGB", "BGR"])
+@pytest.mark.parametrize("channels", ["RGB", "BGR", "L"])
 def test_preprocessing_inside(format: str, channels: str, tmp_path: Path) -> None:
-    model = network("mobilenet_v3_small", channels=channels)
+    model = network("mobilenet_v3_small", channels=channels, in_channels=1 if channels == "L" else 3)
     options = ExportOptions(embed=("preprocess",))
-    if format == "ncnn":
-        with pytest.raises(Exception, match="ncnn has no --embed preprocess: "):
-            export(model, [format], tmp_path / "m", pictures(2), options=options)
-        return
     (report,) = export(model, [format], tmp_path / "m", pictures(3), options=options, threads=1)
     assert report.agreement == 1
 
 
-@pytest.mark.parametrize("format", FAST[:3], indirect=True)
+@pytest.mark.parametrize("format", FAST, indirect=True)
 def test_masks_inside(format: str, tmp_path: Path) -> None:
     from hswish.runtime import Predictor
 
@@ -106,6 +104,37 @@ def test_masks_inside(format: str, tmp_path: Path) -> None:
     result = Predictor(tmp_path / report.file, report.runtime)(pictures(1)[0])
     assert result.mask.shape == (pictures(1)[0].height, pictures(1)[0].width)
     assert len(np.unique(result.mask)) > 1
+
+
+@pytest.mark.parametrize("format", FAST, indirect=True)
+@pytest.mark.parametrize(("biases", "first"), [((3, 3, 3, 3, 3), 0), ((-1, 2, 0, 2, 2), 1)])
+def test_of_equal_classes_the_first_is_taken(format: str, biases: tuple[int, ...], first: int, tmp_path: Path) -> None:
+    model = copy.deepcopy(network("lraspp_mobilenet_v3_small", head="torchvision"))
+    for layer, values in ((model.head.project_low, biases), (model.head.project_high, (0,) * 5)):
+        layer.weight.data.zero_()
+        layer.bias.data = torch.tensor(values, dtype=torch.float32)
+    (report,) = export(
+        model, [format], tmp_path / "m", pictures(1), options=ExportOptions(embed=("argmax",)), threads=1
+    )
+    engine = open_engine(tmp_path / report.file, report.runtime, threads=1)
+    mask = engine.run(model.preprocess(pictures(1)[0])[None])
+    assert mask.dtype == np.uint8
+    assert mask.shape == (1, *SIZE)
+    assert (mask == first).all()
+
+
+def test_grey_is_pillows_in_every_colour() -> None:
+    """The step that files of grey networks hold, on all 16.7 million colours, one red at a time."""
+    graph = make_job(
+        network("mobilenet_v3_small", channels="L", in_channels=1), ExportOptions(embed=("preprocess",))
+    ).graph
+    grey = graph["grey"]
+    green, blue = np.meshgrid(np.arange(256), np.arange(256))
+    for red in range(256):
+        colours = np.stack([np.full_like(green, red), green, blue], -1).astype(np.uint8)
+        planes = colours.astype(np.float32)
+        found = np.floor((planes * grey.weight.reshape(3)).sum(-1, dtype=np.float32) + grey.bias)
+        np.testing.assert_array_equal(found, np.asarray(Image.fromarray(colours).convert("L")))
 
 
 @pytest.mark.parametrize("format", FAST, indirect=True)
@@ -128,6 +157,15 @@ def test_executorch(tmp_path: Path) -> None:
     assert [(step.kind, step.count) for step in report.operators] == [("XnnpackBackend", 1)]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["executorch", "coreml"], indirect=True)
+def test_grey_pictures_inside(format: str, tmp_path: Path) -> None:
+    model = network("mobilenet_v3_small", channels="L", in_channels=1)
+    options = ExportOptions(embed=("preprocess",))
+    (report,) = export(model, [format], tmp_path / "m", pictures(3), options=options, threads=1)
+    assert report.agreement in (1, None)
+
+
 @pytest.mark.parametrize("half", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_coreml_is_converted_and_read_back(tmp_path: Path, half: bool) -> None:
     pytest.importorskip("coremltools")
@@ -145,5 +183,7 @@ def test_real_size(format: str, case: tuple[str, dict[str, Any]], tmp_path: Path
     name, options = case
     size = (360, 480) if name.startswith("lraspp") else (224, 224)
     given = {"head_channels": None, "width_mult": 1.0, **options}
-    (report,) = export(network(name, size=size, **given), [format], tmp_path / "model", pictures(2), threads=1)
+    (report,) = export(
+        network(name, size=size, residual=0.3, **given), [format], tmp_path / "model", pictures(2), threads=1
+    )
     assert report.agreement is None or report.agreement >= 0.9999

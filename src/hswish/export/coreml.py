@@ -122,6 +122,9 @@ class _Program:
             case g.FromPixels():
                 scaled = mb.mul(x=inputs[0], y=node.scale.reshape(1, 3, 1, 1))
                 return mb.add(x=scaled, y=node.shift.reshape(1, 3, 1, 1), name=name)
+            case g.Grey():
+                whole = mb.floor(x=mb.conv(x=inputs[0], weight=node.weight, bias=node.bias))
+                return mb.add(x=mb.mul(x=whole, y=node.scale[0]), y=node.shift[0], name=name)
             case g.ArgMax():  # the format has no bytes as output
                 return mb.reduce_argmax(x=inputs[0], axis=1, keep_dims=False, name=name)
             case _:
@@ -148,7 +151,7 @@ def _check(spec: Any, job: Job, path: Path) -> None:
     kinds = Counter(node.kind for node in job.graph.nodes if isinstance(node, g.Activation))
     counts = job.graph.counts()
     wanted = {
-        "conv": counts.get("Convolution", 0),
+        "conv": counts.get("Convolution", 0) + counts.get("Grey", 0),
         "linear": counts.get("Linear", 0),
         "sigmoid_hard": kinds["hard_swish"] + kinds["hard_sigmoid"],
         "relu": kinds["relu"],

@@ -213,6 +213,13 @@ class _Model:
                 scale, shift = (self._constant(f"{name}.{key}", getattr(node, key)) for key in ("scale", "shift"))
                 value = self._step("MUL", [value, scale], f"{name}.scaled", shape, self._options("Mul"))
                 self._step("ADD", [value, shift], name, shape, self._options("Add"))
+            case g.Grey():
+                plain = self.schema.ActivationFunctionType.NONE
+                self._convolution(node.convolution, inputs[0], f"{name}.sum", plain, shift=0.0)
+                value = self._step("FLOOR", [self.at[f"{name}.sum"]], f"{name}.whole", shape)
+                scale, shift = (self._constant(f"{name}.{key}", getattr(node, key)) for key in ("scale", "shift"))
+                value = self._step("MUL", [value, scale], f"{name}.scaled", shape, self._options("Mul"))
+                self._step("ADD", [value, shift], name, shape, self._options("Add"))
             case g.ArgMax():
                 axis = self._constant(f"{name}.axis", np.array([3], np.int32))
                 options = self._options("ArgMax", outputType=self.schema.TensorType.INT32)

@@ -1,7 +1,9 @@
 """ncnn: `.param` (the layers, as text) and `.bin` (their weights), written layer by layer.
 
-ncnn has no metadata, so the description lies beside them as `.json`. Non-linearities are fused
-into the convolutions where ncnn has the fused kernel, which is what its own optimiser does.
+ncnn has no metadata, so the description lies beside them as `.json`. It has no tensors of bytes
+either: where the file takes pixels, ncnn's own `Mat::from_pixels` turns them into planes of floats,
+and the classes of a mask are floats. Non-linearities are fused into the convolutions where ncnn has
+the fused kernel, which is what its own optimiser does.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ _MAGIC = 7767517  # of the text format, version 2015
 _FLOAT16_TAG = 0x01306B47  # before weights that are stored in half precision
 _FUSED: dict[str, tuple[int, list[float]]] = {"relu": (1, []), "sigmoid": (4, []), "hard_swish": (6, [1 / 6, 0.5])}
 _ALONE = {"relu": "ReLU", "sigmoid": "Sigmoid", "hard_swish": "HardSwish", "hard_sigmoid": "HardSigmoid"}
+_FLOOR, _SUBTRACT, _FROM_NUMBER = 2, 1, 7
+"""codes of UnaryOp and BinaryOp; the last is a number less the value"""
+_LARGEST: dict[int, Any] = {0: 4, 1: 0, -23303: [0], 4: 1, 5: 1}
+"""Reduction to the largest channel, which is kept as one channel"""
 _HARD = {0: 1 / 6, 1: 0.5}
 """alpha and beta of the hard non-linearities: clip(alpha * x + beta, 0, 1)"""
 
@@ -34,8 +40,6 @@ class NcnnWriter(Writer):
     suffix = ".ncnn.param"
     engine = "ncnn"
     why_static = "its resize layer is fixed to one size; give --size"
-    why_no_pixels = "it has no bytes as input; its own from_pixels and substract_mean_normalize do this"
-    why_no_mask = "it has no layer that picks a class for each pixel"
 
     def write(self, job: Job, path: Path) -> None:
         """See `Writer.write`."""
@@ -58,6 +62,8 @@ class _Net:
         self.blobs = 0
         self.pending: dict[str, list[str]] = {}  # copies of a value that is read several times
         _, channels, height, width = self.graph.input_shape
+        if self.graph.takes_pixels:  # ncnn's own Mat::from_pixels makes planes of floats of them
+            _, height, width, channels = self.graph.input_shape
         steps = list(self.graph.fused())
         # A convolution's h-sigmoid stays apart: ncnn has no such fused kernel.
         reads = [name for node, _, _ in steps for name in _read(node)]
@@ -124,6 +130,33 @@ class _Net:
             case g.Resize():
                 height, width = node.shape[2:]
                 self._layer("Interp", inputs, name, {0: 2, 3: height, 4: width, 6: int(node.align_corners)})
+            case g.FromPixels():
+                self._scale(inputs[0], name, node.scale, node.shift)
+            case g.Grey():
+                self._convolution(node.convolution, f"{name}.sum", None)
+                self._layer("UnaryOp", [f"{name}.sum"], f"{name}.whole", {0: _FLOOR})
+                self._scale(f"{name}.whole", name, node.scale, node.shift)
+            case g.ArgMax():
+                self._argmax(inputs[0], name)
+
+    def _scale(self, source: str, name: str, scale: NDArray[np.float32], shift: NDArray[np.float32] | None) -> None:
+        """Each channel times its scale, plus its shift; these weights have no tag before them."""
+        self._layer("Scale", [source], name, {0: len(scale), 1: int(shift is not None)})
+        self.weights += [values.tobytes() for values in (scale, shift) if values is not None]
+
+    def _argmax(self, source: str, name: str) -> None:
+        """The first of the largest channels, which ncnn has no layer for, from layers that it has.
+
+        What equals the largest becomes 1 and all else 0; times K, K-1, ..., 1 the largest of that is
+        K less the wanted index. Every step is exact.
+        """
+        classes = self.graph.shape(source)[1]
+        self._layer("Reduction", [source], f"{name}.largest", _LARGEST)
+        self._layer("BinaryOp", [source, f"{name}.largest"], f"{name}.below", {0: _SUBTRACT})
+        self._layer("Threshold", [f"{name}.below"], f"{name}.hit", {0: -1e-38})
+        self._scale(f"{name}.hit", f"{name}.places", np.arange(classes, 0, -1, dtype=np.float32), None)
+        self._layer("Reduction", [f"{name}.places"], f"{name}.left", _LARGEST)
+        self._layer("BinaryOp", [f"{name}.left"], name, {0: _FROM_NUMBER, 1: 1, 2: float(classes)})
 
     def _activation(self, kind: str, source: str, name: str) -> None:
         self._layer(_ALONE[kind], [source], name, dict(_HARD) if kind.startswith("hard") else {})
@@ -159,7 +192,9 @@ class _Net:
 
 
 def _read(node: g.Node) -> list[str]:
-    """The values that a layer reads: of a resize only the first, its size is a number here."""
+    """The values that a node's layers read: of a resize only the first, its size is a number here."""
+    if isinstance(node, g.ArgMax):
+        return list(node.inputs * 2)
     return list(node.inputs[:1] if isinstance(node, g.Resize) else node.inputs)
 
 
@@ -174,5 +209,5 @@ def _text(value: int | float) -> str:
     return f"{value:e}" if isinstance(value, float) else str(value)
 
 
-def _array(values: list[float]) -> str:
-    return ",".join([str(len(values)), *(f"{value:e}" for value in values)])
+def _array(values: list[Any]) -> str:
+    return ",".join([str(len(values)), *map(_text, values)])

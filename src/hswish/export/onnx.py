@@ -131,6 +131,11 @@ class _Model:
                 self._resize(node)
             case g.FromPixels():
                 self._from_pixels(node)
+            case g.Grey():
+                self._convolution(node.convolution)
+                value = self._step("Floor", [node.convolution.name], f"{name}.whole")
+                value = self._step("Mul", [value, self._constant(f"{name}.scale", node.scale)], f"{name}.scaled")
+                self._step("Add", [value, self._constant(f"{name}.shift", node.shift)], name)
             case g.ArgMax():
                 largest = self._step("ArgMax", inputs, f"{name}.index", axis=1, keepdims=0)
                 self._step("Cast", [largest], name, to=self.onnx.TensorProto.UINT8)

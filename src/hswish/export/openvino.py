@@ -92,6 +92,9 @@ class _Lowering:
                 value = ops.transpose(ops.convert(inputs[0], "f32"), self._constant(np.array([0, 3, 1, 2])))
                 scaled = ops.multiply(value, self._constant(node.scale.reshape(1, 3, 1, 1)))
                 return ops.add(scaled, self._constant(node.shift.reshape(1, 3, 1, 1)))
+            case g.Grey():
+                whole = ops.floor(self._convolution(node.convolution, inputs[0]))
+                return ops.add(ops.multiply(whole, self._constant(node.scale)), self._constant(node.shift))
             case g.ArgMax():
                 best = ops.topk(inputs[0], self._constant(np.array(1)), 1, "max", "value", "i32", stable=True)
                 flat = ops.squeeze(best.output(1), self._constant(np.array([1])))

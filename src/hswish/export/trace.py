@@ -34,6 +34,7 @@ from hswish.spec.graph import (
     FromPixels,
     GlobalPool,
     Graph,
+    Grey,
     Linear,
     Multiply,
     Node,
@@ -77,29 +78,12 @@ def embed(graph: Graph, preprocess: Preprocess | None = None, argmax: bool = Fal
     """`graph` with normalisation of uint8 pictures before it, or the choice of each pixel's class after it.
 
     Raises:
-        OptionError: grey input, whose conversion is not a sum of scaled pixels; or a mask of a classifier.
+        OptionError: a mask of a classifier.
     """
     if preprocess is not None:
-        if preprocess.channels == "L":
-            raise OptionError("--embed preprocess needs a colour model; this one takes grey pictures")
         if preprocess.channels == "BGR":  # the pixels stay RGB; the first convolution reads them the other way round
             graph = _reading_reversed(graph)
-        order = slice(None, None, -1 if preprocess.channels == "BGR" else 1)
-        scale = 1 / (255 * np.asarray(preprocess.std)[order])
-        shift = -np.asarray(preprocess.mean)[order] / np.asarray(preprocess.std)[order]
-        _, _, height, width = graph.input_shape
-        first = FromPixels(
-            name="pixels",
-            inputs=(INPUT,),
-            shape=graph.input_shape,
-            scale=scale.astype(np.float32),
-            shift=shift.astype(np.float32),
-        )
-        moved = [
-            replace(node, inputs=tuple("pixels" if name == INPUT else name for name in node.inputs))
-            for node in graph.nodes
-        ]
-        graph = replace(graph, input_shape=(1, height, width, 3), nodes=(first, *moved))
+        graph = _behind_pixels(graph, preprocess)
     if argmax:
         if len(graph.output_shape) != 4:
             raise OptionError("--embed argmax makes masks; this model labels whole pictures")
@@ -107,6 +91,26 @@ def embed(graph: Graph, preprocess: Preprocess | None = None, argmax: bool = Fal
         last = ArgMax(name="mask", inputs=(graph.output,), shape=(1, height, width))
         graph = replace(graph, nodes=(*graph.nodes, last), output=last.name)
     return graph
+
+
+def _behind_pixels(graph: Graph, preprocess: Preprocess) -> Graph:
+    """`graph` with the steps before it that make its input of uint8 pictures (N, H, W, 3) RGB."""
+    order = slice(None, None, -1 if preprocess.channels == "BGR" else 1)
+    scale = (1 / (255 * np.asarray(preprocess.std)[order])).astype(np.float32)
+    shift = (-np.asarray(preprocess.mean)[order] / np.asarray(preprocess.std)[order]).astype(np.float32)
+    _, _, height, width = graph.input_shape
+    about: dict[str, Any] = {"name": "pixels", "inputs": (INPUT,), "shape": (1, 3, height, width)}
+    first: list[Node] = [FromPixels(**about, scale=scale, shift=shift)]
+    if preprocess.channels == "L":
+        plain = FromPixels(**about, scale=np.ones(3, np.float32), shift=np.zeros(3, np.float32))
+        weight, half = np.array([19595, 38470, 7471], np.float32) / np.float32(65536), np.full(1, 0.5, np.float32)
+        about = {"name": "grey", "inputs": ("pixels",), "shape": graph.input_shape}
+        first = [plain, Grey(**about, weight=weight.reshape(1, 3, 1, 1), bias=half, scale=scale, shift=shift)]
+    moved = [
+        replace(node, inputs=tuple(first[-1].name if name == INPUT else name for name in node.inputs))
+        for node in graph.nodes
+    ]
+    return replace(graph, input_shape=(1, height, width, 3), nodes=(*first, *moved))
 
 
 def _reading_reversed(graph: Graph) -> Graph:

@@ -76,6 +76,10 @@ class GraphNetwork(nn.Module):
             case g.FromPixels():
                 scale, shift = self.held(node, "scale", "shift")
                 return x.permute(0, 3, 1, 2).to(torch.float32) * scale.reshape(1, 3, 1, 1) + shift.reshape(1, 3, 1, 1)
+            case g.Grey():
+                weight, bias, scale, shift = self.held(node, *_ARRAYS)
+                one = (1, 1, 1, 1)
+                return F.conv2d(x, weight, bias).floor() * scale.reshape(one) + shift.reshape(one)
             case g.ArgMax():
                 return x.argmax(1).to(torch.uint8)
             case _:

@@ -57,7 +57,7 @@ def places(graph: g.Graph, scheme: Scheme) -> Places:
         wanted = any(takes[reader.name] for reader in readers[name])
         if wanted and end[name] == name and name not in branches and name != graph.output:
             values.add(name)
-        full = name in kept or name in branches or isinstance(node, (g.FromPixels, g.ArgMax))
+        full = name in kept or name in branches or isinstance(node, (g.FromPixels, g.Grey, g.ArgMax))
         takes[name] = not full and (is_layer(node) or end[name] in values)
     if any(takes[reader.name] for reader in readers[g.INPUT]):
         values.add(g.INPUT)

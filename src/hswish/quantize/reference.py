@@ -112,6 +112,9 @@ def _in_float(node: g.Node, inputs: list[NDArray[Any]]) -> NDArray[Any]:
         case g.FromPixels():
             planes = x.transpose(0, 3, 1, 2).astype(np.float32)
             return planes * node.scale.reshape(1, 3, 1, 1) + node.shift.reshape(1, 3, 1, 1)
+        case g.Grey():
+            grey = np.floor((x * node.weight.reshape(1, 3, 1, 1)).sum(1, keepdims=True) + node.bias)
+            return grey * node.scale + node.shift
         case g.ArgMax():
             return x.argmax(1).astype(np.uint8)
         case _:

@@ -80,7 +80,7 @@ class ExportedEngine(ABC):
 
     def _check(self, batch: NDArray[Any]) -> None:
         pixels = self.interface.takes == "pixels"
-        channels = self.description.architecture().options.in_channels
+        channels = 3 if pixels else self.description.architecture().options.in_channels
         form, kind = ("(N, H, W, 3)", np.uint8) if pixels else (f"(N, {channels}, H, W)", np.float32)
         if batch.ndim != 4 or batch.dtype != kind or batch.shape[3 if pixels else 1] != channels or not batch.size:
             given = f"{batch.dtype} {tuple(batch.shape)}"

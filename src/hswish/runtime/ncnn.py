@@ -56,11 +56,17 @@ class NcnnEngine(ExportedEngine):
         import ncnn
 
         extractor = self._net.create_extractor()
-        extractor.input("input", ncnn.Mat(np.ascontiguousarray(batch[0])).clone())
+        if self.interface.takes == "pixels":
+            height, width, _ = batch[0].shape
+            given = ncnn.Mat.from_pixels(batch[0], ncnn.Mat.PixelType.PIXEL_RGB, width, height)
+        else:
+            given = ncnn.Mat(np.ascontiguousarray(batch[0])).clone()
+        extractor.input("input", given)
         status, answer = extractor.extract("output")
         if status:
             raise RuntimeError(f"status {status}")
-        return np.array(answer)[None]
+        made = np.array(answer)
+        return made if self.interface.gives == "mask" else made[None]  # a mask is one channel of floats
 
     def operators(self) -> tuple[Operator, ...]:
         """The net's layers, all of them in ncnn's own kernels; which are vectorised, it does not tell."""
@@ -94,6 +100,8 @@ def _weight_bytes(parts: list[str], half: bool = False) -> int:
         weights = int(values["6"])
     elif kind == "InnerProduct":
         weights = int(values["2"])
+    elif kind == "Scale":
+        return 4 * int(values["0"]) * (1 + int(values["1"]))
     else:
         return 0
     return 4 + -(-(2 if half else 4) * weights // 4) * 4 + 4 * int(values["0"])

@@ -126,6 +126,32 @@ class FromPixels(Node):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Grey(Node):
+    """(N, 3, H, W) colours 0 to 255 to a grey network's input: floor(convolution) * scale + shift.
+
+    Equal to Pillow's (19595 R + 38470 G + 7471 B + 32768) >> 16 in every bit: each term and each sum has
+    at most 24 binary digits, so float32 holds it exactly in whatever order a runtime adds.
+    """
+
+    weight: NDArray[np.float32]
+    """(1, 3, 1, 1)"""
+    bias: NDArray[np.float32]
+    """(1,)"""
+    scale: NDArray[np.float32]
+    """(1,)"""
+    shift: NDArray[np.float32]
+    """(1,)"""
+
+    @property
+    def convolution(self) -> Convolution:
+        """What is rounded down."""
+        return Convolution(
+            name=f"{self.name}.sum", inputs=self.inputs, shape=self.shape, weight=self.weight, bias=self.bias,
+            stride=1, dilation=1, groups=1, padding=(0, 0, 0, 0), same=False,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ArgMax(Node):
     """(N, K, H, W) to (N, H, W) uint8: the likeliest class; of equal ones the first."""
 

@@ -37,7 +37,7 @@ _KINDS: dict[str, type[g.Node]] = {
     kind.__name__: kind
     for kind in (
         *(g.Convolution, g.Linear, g.Activation, g.GlobalPool, g.WindowPool, g.Add, g.Multiply, g.Concat),
-        *(g.Flatten, g.Resize, g.FromPixels, g.ArgMax),
+        *(g.Flatten, g.Resize, g.FromPixels, g.Grey, g.ArgMax),
     )
 }
 
