@@ -193,6 +193,6 @@ def _make_ready() -> None:
     # torch's idle threads spin; here they share the cores with the loaders (and whoever else),
     # which they would keep waiting.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    from hswish.train.memory import keep_memory
+    from hswish.train.processor import keep_memory
 
     keep_memory()

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from hswish.data import BadFile, Batch, DataSource, PictureDataset, TrainLoader, raise_fatal, too_many_bad
-from hswish.data.cores import available_cores
 from hswish.data.workers import worker_deaths
 from hswish.evaluate import Evaluation, evaluate
 from hswish.models import DescribedModule, load, save
@@ -26,6 +25,7 @@ from hswish.train.interrupt import Interrupted, StopRequest
 from hswish.train.kept_batch import keep_batch
 from hswish.train.learner import Learner, NotFinite
 from hswish.train.pictures import RunPictures
+from hswish.train.processor import share_cores
 from hswish.train.recalibrate import recalibrate
 from hswish.train.recipe import Recipe
 from hswish.train.reporter import Reporter
@@ -34,7 +34,6 @@ from hswish.train.schedule import learning_rate
 from hswish.train.standing import Standing
 
 _CHECKPOINT_SECONDS = 300.0
-_SMALL_PIXELS = 200 * 200
 _MOST_PASSED_OVER = 10
 _MOST_CLASSES = 255
 """Up to so many classes, which is what a mask can have, each has a figure in every line of metrics.jsonl."""
@@ -78,7 +77,7 @@ class Trainer:
         threads = torch.get_num_threads()
         if self.devices.device.type == "cpu":
             size = self.learner.model.preprocess
-            _share_cores(size.height * size.width)
+            share_cores(size.height * size.width)
         try:
             with (
                 StopRequest() as stop,
@@ -286,14 +285,3 @@ class Trainer:
         self._said |= self.at.bad.keys()
         if self.devices.leads:
             self.run_folder.keep_rows(self.at.epoch)
-
-
-def _share_cores(input_pixels: int) -> None:
-    """Leave half the cores to the loaders where pictures are small and the network is cheap.
-
-    Measured on 2 cores: CIFAR-10 at 64x64 gains 1.1 to 1.4 times, CamVid at 360x480 would lose
-    a third (docs/log.md). It must not depend on the number of loaders: another number of threads
-    may sum in another order, and equal runs are to stay equal bit for bit.
-    """
-    if input_pixels < _SMALL_PIXELS:
-        torch.set_num_threads(max(1, min(torch.get_num_threads(), available_cores() // 2)))
