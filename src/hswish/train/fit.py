@@ -36,7 +36,7 @@ from hswish.train.reporter import Reporter
 from hswish.train.run_folder import RunConfig, RunFolder
 from hswish.train.sizes import choose_preprocess
 from hswish.train.teacher import Teacher
-from hswish.train.transfer import transfer
+from hswish.train.transfer import OWN_OPTIONS, grows_from, transfer
 
 _RECIPE_OF = {
     "digits": "digits",
@@ -226,9 +226,13 @@ def resume(
 def _options_of(weights: str | Path, model: str) -> dict[str, Any]:
     """What makes `weights` the network it is (width, padding, epsilon, ...); nothing where it is another one."""
     description = read_description(locate(weights))
-    if description.model != model:  # refused with the remedy when its weights are copied
+    if grows_from(model, description.model):
+        own: tuple[str, ...] = OWN_OPTIONS
+    elif description.model == model:
+        own = ("num_classes", "dropout")
+    else:  # refused with the remedy when its weights are copied
         return {}
-    return {name: value for name, value in description.options.items() if name not in ("num_classes", "dropout")}
+    return {name: value for name, value in description.options.items() if name not in own}
 
 
 def _absolute(path: str | Path) -> str:
@@ -274,10 +278,12 @@ def _build_model(config: RunConfig, source: DataSource) -> DescribedModule:
 
 
 def _start_from(weights: str, model: DescribedModule, recipe: Recipe) -> str:
-    """Copy what fits from the file `weights`, its input size too unless the recipe sets one."""
+    """Copy what fits from the file `weights`, its input size too unless the recipe sets one or the task is another."""
     start = load(weights)
     copied = transfer(start, model, model.classes, weights)
-    if recipe.height is None and recipe.width is None:
+    if start.description.task != model.description.task:
+        model.describe(preprocess=replace(model.preprocess, mean=start.preprocess.mean, std=start.preprocess.std))
+    elif recipe.height is None and recipe.width is None:
         model.describe(preprocess=start.preprocess)
     return copied
 

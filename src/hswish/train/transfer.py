@@ -5,34 +5,57 @@ from __future__ import annotations
 import torch
 
 from hswish.models import DescribedModule
+from hswish.spec.architecture import Block
 from hswish.spec.errors import OptionError
+
+_CLASS_LAYERS = ("head.classifier", "head.project_")
+OWN_OPTIONS = ("num_classes", "dropout", "reduced_tail", "tail", "output_stride", "keep_size")
+"""Options that a segmenter does not take over from the classifier whose backbone it starts from."""
+
+
+def grows_from(model: str, start: str) -> bool:
+    """Whether `model` is the segmenter on the backbone of the classifier `start`."""
+    return model == f"lraspp_{start}"
 
 
 @torch.no_grad()
 def transfer(start: DescribedModule, model: DescribedModule, classes: tuple[str, ...], name: str) -> str:
     """Copy the weights of `start` into `model`; returns a sentence that says what was copied.
 
-    The class layers are copied only if the class names agree, in order.
+    The class layers are copied only if the class names agree, in order. A segmenter may start from its
+    backbone's classifier: the head is drawn afresh then, and so is what its halved last stage changes.
 
     Raises:
         OptionError: the two are different networks.
     """
-    if start.architecture.name != model.architecture.name:
-        raise OptionError(
-            f"{name} is a {start.architecture.name}, not a {model.architecture.name}; "
-            f"use --model {start.architecture.name}"
-        )
-    theirs, ours = start.state_dict(), model.state_dict()
+    ours, theirs = model.architecture, start.architecture
+    grown = grows_from(ours.name, theirs.name)
+    if ours.name != theirs.name and not grown:
+        backbone = ours.name.removeprefix("lraspp_")
+        also = "" if backbone == ours.name else f"; or start from a {backbone}"
+        raise OptionError(f"{name} is a {theirs.name}, not a {ours.name}; use --model {theirs.name}{also}")
     same_classes = start.classes == classes
-    fresh = []
-    for key, value in ours.items():
-        class_layer = key.startswith(("head.classifier", "head.project_"))
-        if theirs[key].shape == value.shape and (same_classes or not class_layer):
-            value.copy_(theirs[key])
-        elif class_layer:
-            fresh.append(key.rsplit(".", 1)[0])
+    last_stage = _last_stage(ours.backbone.blocks) if grown else ()
+    source = start.state_dict()
+    fresh = set()
+    for key, value in model.state_dict().items():
+        fits = key in source and source[key].shape == value.shape
+        may_differ = key.startswith(("head.", *last_stage) if grown else _CLASS_LAYERS)
+        if fits and (same_classes or not key.startswith(_CLASS_LAYERS)):
+            value.copy_(source[key])
+        elif may_differ:
+            fresh.add(("head" if key.startswith("head.") else "last stage") if grown else key.rpartition(".")[0])
         else:
             raise OptionError(f"{name}: {key} has another shape; give the same options (--width-mult, ...)")
     if not fresh:
         return f"started from {name}, all weights"
-    return f"started from {name}; new classes, so drawn afresh: {', '.join(sorted(set(fresh)))}"
+    reason = "a classifier" if grown else "new classes"
+    return f"started from {name}; {reason}, so drawn afresh: {', '.join(sorted(fresh))}"
+
+
+def _last_stage(blocks: tuple[Block, ...]) -> tuple[str, ...]:
+    """Names, as weights begin with them, of the layers that `reduced_tail` halves."""
+    first = len(blocks) - 1
+    while first > 0 and blocks[first - 1].out_channels == blocks[-1].out_channels:
+        first -= 1
+    return ("backbone.last.", *(f"backbone.blocks.{index}." for index in range(first, len(blocks))))
