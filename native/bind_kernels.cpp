@@ -26,7 +26,7 @@ static long size(const Array& array, size_t axis) {
 }
 
 static void pointwise(const std::string& name, In x, In w, In b, int act, Out out, std::optional<In> residual) {
-  const Kernels& k = level(name);
+  const Kernels& k = *level(name).kernels;
   const long pixels = size(x, 0), channels = size(x, 1), n = size(w, 0);
   require(size(w, 1) == channels && size(b, 0) == n && n % 8 == 0, "pointwise: weights");
   require(size(out, 0) == pixels && size(out, 1) == n && (!residual || residual->size() == out.size()), "pointwise: out");
@@ -39,7 +39,7 @@ static void pointwise(const std::string& name, In x, In w, In b, int act, Out ou
 // Expansion (or none) and depthwise of x (H, W, C); the rows are asked for in strips of `strip`.
 static void block_rows(const std::string& name, In x, std::optional<In> w, std::optional<In> b, In dw, In db, int act,
                        int depthwise_act, long stride, long dilation, bool same, long strip, Out out, Out sums) {
-  const Kernels& k = level(name);
+  const Kernels& k = *level(name).kernels;
   const long channels = size(dw, 0), kernel = size(dw, 1);
   require(channels % 8 == 0 && (kernel == 3 || kernel == 5) && size(db, 0) == channels && strip >= 1, "block: depthwise");
   PackedPointwise expand;
@@ -63,7 +63,7 @@ static void block_rows(const std::string& name, In x, std::optional<In> w, std::
 
 static void stem(const std::string& name, Picture x, long planes, long height, long width, In w, In b, int act,
                  long stride, bool same, Out out) {
-  const Kernels& k = level(name);
+  const Kernels& k = *level(name).kernels;
   const long n = size(b, 0);
   require(n % 8 == 0 && size(w, 0) == n && size(w, 1) == planes && size(w, 2) == 3 && size(w, 3) == 3, "stem: weights");
   const StemStep step(w.data(), b.data(), n, planes, stride, static_cast<Act>(act), same);
@@ -90,29 +90,29 @@ static void stem_bytes(const std::string& name, ByteIn x, In table, In w, In b, 
 
 static void scale(const std::string& name, Out x, In gate, int act) {
   require(size(x, 1) % 8 == 0 && size(gate, 0) == size(x, 1), "scale: shapes");
-  level(name).scale(x.data(), gate.data(), size(x, 1), size(x, 0), static_cast<Act>(act));
+  level(name).kernels->scale(x.data(), gate.data(), size(x, 1), size(x, 0), static_cast<Act>(act));
 }
 
 static void scale_panel(const std::string& name, Out out, In w, In gate) {
   require(size(w, 1) % 8 == 0 && size(gate, 0) == size(w, 0) && out.size() == w.size(), "scale_panel: shapes");
-  level(name).scale_panel(out.data(), w.data(), gate.data(), size(w, 0), size(w, 1));
+  level(name).kernels->scale_panel(out.data(), w.data(), gate.data(), size(w, 0), size(w, 1));
 }
 
 static void mean(const std::string& name, In x, long top, long left, long rows, long columns, Out out) {
   const long channels = size(x, 2), row = size(x, 1) * channels;
   require(top >= 0 && left >= 0 && rows >= 1 && columns >= 1 && top + rows <= size(x, 0) && left + columns <= size(x, 1) &&
               channels % 8 == 0 && size(out, 0) == channels, "mean: shapes");
-  level(name).mean(x.data() + top * row + left * channels, channels, rows, columns, row, out.data());
+  level(name).kernels->mean(x.data() + top * row + left * channels, channels, rows, columns, row, out.data());
 }
 
 static void h_sigmoid(const std::string& name, Out x) {
   require(x.size() % 8 == 0, "h_sigmoid: a multiple of 8");
-  level(name).h_sigmoid(x.data(), static_cast<long>(x.size()));
+  level(name).kernels->h_sigmoid(x.data(), static_cast<long>(x.size()));
 }
 
 // x (h, w, C) resized to the size of out (H, W, C), and combined with it.
 static void upsample_onto(const std::string& name, In x, bool align_corners, bool multiply, int act, Out out) {
-  const Kernels& k = level(name);
+  const Kernels& k = *level(name).kernels;
   const long channels = size(x, 2);
   require(channels % 8 == 0 && size(out, 2) == channels && x.size() > 0, "upsample: channels");
   const Resize down(size(x, 0), size(out, 0), align_corners), across(size(x, 1), size(out, 1), align_corners);
@@ -125,30 +125,34 @@ static void upsample_onto(const std::string& name, In x, bool align_corners, boo
   }
 }
 
-static Buffer resize_work(In x, long used, long width) {
+// x (h, w, C) as planes of `used` channels.
+static Buffer planes_of(In x, long used) {
   require(size(x, 2) % 8 == 0 && used >= 1 && used <= size(x, 2) && x.size() > 0, "upsample: channels");
-  return Buffer(used * size(x, 1) + 2 * round_up(width, 16) + 16);
+  const Shape shape{size(x, 0), size(x, 1), size(x, 2)};
+  Buffer planes(used * shape.pixels());
+  to_planes(x.data(), shape, used, 0, shape.height, planes.get());
+  return planes;
 }
 
 static void upsample_planes(const std::string& name, In x, bool align_corners, Out out) {
-  Buffer work = resize_work(x, size(out, 0), size(out, 2));
+  Buffer planes = planes_of(x, size(out, 0)), work(scores_work(size(out, 0), size(x, 1)));
   const Resize down(size(x, 0), size(out, 1), align_corners), across(size(x, 1), size(out, 2), align_corners);
   for (long row = 0; row < size(out, 1); row++)
-    level(name).upsample_planes_row(down.axis(), across.axis(), row, x.data(), size(x, 1), size(x, 2), size(out, 0),
+    level(name).kernels->upsample_planes_row(down.axis(), across.axis(), row, planes.get(), size(x, 0), size(x, 1), size(out, 0),
                                     out.data(), work.get());
 }
 
 static void upsample_mask(const std::string& name, In x, long used, bool align_corners, Bytes out) {
-  Buffer work = resize_work(x, used, size(out, 1));
+  Buffer planes = planes_of(x, used), work(scores_work(used, size(x, 1)));
   const Resize down(size(x, 0), size(out, 0), align_corners), across(size(x, 1), size(out, 1), align_corners);
   for (long row = 0; row < size(out, 0); row++)
-    level(name).upsample_mask_row(down.axis(), across.axis(), row, x.data(), size(x, 1), size(x, 2), used,
+    level(name).kernels->upsample_mask_row(down.axis(), across.axis(), row, planes.get(), size(x, 0), size(x, 1), used,
                                   out.data() + row * size(out, 1), work.get());
 }
 
 static long multiply_adds(const std::string& name, long rounds) {
   float sum[16] = {};
-  return level(name).multiply_adds(rounds, sum);
+  return level(name).kernels->multiply_adds(rounds, sum);
 }
 
 void bind_kernels(nb::module_ m) {

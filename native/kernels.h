@@ -28,15 +28,15 @@ struct Kernels {
   void (*mean)(const float* x, long channels, long rows, long columns, long row_stride, float* out);
   void (*h_sigmoid)(float* x, long n);
 
-  // Bilinear resizes, a row each: act(out + resized), out * resized; to planes of logits; to a mask of
-  // the highest class.
+  // Bilinear resizes, a row each: act(out + resized), out * resized; and of planes (used, height,
+  // width): to planes of logits; to a mask of the highest class.
   void (*upsample_add_row)(const Axis& down, const Axis& across, long row, const float* x, long width, long channels,
                            Act, float* out);
   void (*upsample_multiply_row)(const Axis& down, const Axis& across, long row, const float* x, long width,
                                 long channels, float* out);
-  void (*upsample_planes_row)(const Axis& down, const Axis& across, long row, const float* x, long width, long channels,
+  void (*upsample_planes_row)(const Axis& down, const Axis& across, long row, const float* x, long height, long width,
                               long used, float* out, float* work);
-  void (*upsample_mask_row)(const Axis& down, const Axis& across, long row, const float* x, long width, long channels,
+  void (*upsample_mask_row)(const Axis& down, const Axis& across, long row, const float* x, long height, long width,
                             long used, uint8_t* out, float* work);
 
   // Multiply-adds that touch only registers, to time what the processor can do at most; returns how many.

@@ -3,34 +3,47 @@
 
 #include <vector>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include "plan.h"
 
 namespace hswish {
 
-struct Level {
-  const Kernels* kernels;
-  bool runs_here;
-};
-
-// From the plainest to the widest.
-inline std::vector<Level> levels() {
+// From the plainest to the widest. `avx512vnni` differs from `avx512` in its 8-bit kernels only,
+// and so does `neondot` from `neon`.
+inline const std::vector<Level>& levels() {
 #if defined(__x86_64__)
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-  return {{&generic::table, true}, {&avx2::table, avx2}, {&avx512::table, avx512}};
+  static const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  static const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+  static const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+  static const std::vector<Level> all = {{"generic", &generic::table, &generic::int8_table, true},
+                                         {"avx2", &avx2::table, &avx2::int8_table, avx2},
+                                         {"avx512", &avx512::table, &avx2::int8_table, avx512},
+                                         {"avx512vnni", &avx512::table, &avx512vnni::int8_table, vnni}};
 #elif defined(__aarch64__)
-  return {{&generic::table, true}, {&neon::table, true}};
+#if defined(__linux__)
+  static const bool dot = getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
 #else
-  return {{&generic::table, true}};
+  static const bool dot = true;  // every ARM processor of Apple's
 #endif
+  static const std::vector<Level> all = {{"generic", &generic::table, &generic::int8_table, true},
+                                         {"neon", &neon::table, &neon::int8_table, true},
+                                         {"neondot", &neon::table, &neondot::int8_table, dot}};
+#else
+  static const std::vector<Level> all = {{"generic", &generic::table, &generic::int8_table, true}};
+#endif
+  return all;
 }
 
-inline const Kernels& level(const std::string& name) {
+inline const Level& level(const std::string& name) {
   for (const Level& level : levels())
-    if (name == level.kernels->name) {
+    if (name == level.name) {
       require(level.runs_here, "this processor cannot run " + name);
-      return *level.kernels;
+      return level;
     }
   throw std::invalid_argument("no kernels for " + name);
 }

@@ -17,6 +17,7 @@ namespace nb = nanobind;
 using namespace nb::literals;
 
 void bind_kernels(nb::module_ m);
+void bind_int8(nb::class_<hswish::Plan>& plan, nb::module_ kernels);
 void bind_training(nb::module_ m);
 
 namespace hswish {
@@ -26,7 +27,7 @@ typedef nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu> Pictures;
 typedef nb::ndarray<nb::c_contig, nb::device::cpu> Answers;
 typedef std::pair<Array, Array> Layer;  // weights and bias
 
-static Act act_of(const std::string& name) {
+Act act_of(const std::string& name) {
   if (name == "none") return Act::none;
   if (name == "relu") return Act::relu;
   if (name == "hard_swish") return Act::hard_swish;
@@ -183,7 +184,7 @@ static std::vector<std::pair<std::string, double>> profile(Plan& plan, Pictures 
 
 static std::vector<std::pair<std::string, bool>> level_names() {
   std::vector<std::pair<std::string, bool>> names;
-  for (const Level& level : levels()) names.emplace_back(level.kernels->name, level.runs_here);
+  for (const Level& level : levels()) names.emplace_back(level.name, level.runs_here);
   return names;
 }
 
@@ -191,8 +192,8 @@ static std::vector<std::pair<std::string, bool>> level_names() {
 
 NB_MODULE(_engine, m) {
   using namespace hswish;
-  nb::class_<Plan>(m, "Plan")
-      .def("__init__", [](Plan* self, const std::string& name, int threads) {
+  nb::class_<Plan> plan(m, "Plan");
+  plan.def("__init__", [](Plan* self, const std::string& name, int threads) {
         require(threads >= 1 && threads <= 256, "1 to 256 threads");
         new (self) Plan(level(name), threads);
       }, "level"_a, "threads"_a)
@@ -212,6 +213,8 @@ NB_MODULE(_engine, m) {
       .def_prop_ro("panel", [](const Plan& plan) { return plan.kernels.panel; })
       .def_prop_ro("arena_bytes", [](const Plan& plan) { return plan.arena_floats() * sizeof(float); });
   m.def("levels", level_names);
-  bind_kernels(m.def_submodule("kernels", "each kernel by itself, for tests"));
+  nb::module_ kernels = m.def_submodule("kernels", "each kernel by itself, for tests");
+  bind_kernels(kernels);
+  bind_int8(plan, kernels);
   bind_training(m);
 }

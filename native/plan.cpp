@@ -17,11 +17,12 @@ Buffer::Buffer(long count) {
   std::fill_n(floats, count, 0.0f);
 }
 
-Plan::Plan(const Kernels& kernels, int threads) : kernels(kernels), pool(new Threads(threads), Threads::release) {}
+Plan::Plan(const Level& level, int threads)
+    : kernels(*level.kernels), int8(*level.int8), pool(new Threads(threads), Threads::release) {}
 
 // Shapes first, then each tensor at the lowest offset that no living tensor needs.
 Plan::Plan(const Plan& built, long height, long width)
-    : kernels(built.kernels), pool(built.pool), height(height), width(width), planes(built.planes),
+    : kernels(built.kernels), int8(built.int8), pool(built.pool), height(height), width(width), planes(built.planes),
       tensors_(built.tensors_) {
   require(height >= 1 && width >= 1 && height <= MAX_SIDE && width <= MAX_SIDE, "a picture has sides of 1 to 65536 pixels");
   require(built.answers(false) > 0, "the plan ends without an answer");
@@ -38,7 +39,7 @@ Plan::Plan(const Plan& built, long height, long width)
     for (int input : step.inputs) tensors_[input].used = i;
   }
   long end = 0;
-  const auto room = [](const Tensor& tensor) { return round_up(tensor.shape.size(), 16) + 16; };
+  const auto room = [](const Tensor& tensor) { return round_up(tensor.shape.size() * tensor.shape.element, 64) / 4 + 16; };
   for (size_t i = 0; i < tensors_.size(); i++) {
     Tensor& tensor = tensors_[i];
     std::vector<std::pair<long, long>> taken;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "int8_kernels.h"
 #include "kernels.h"
 #include "threads.h"
 
@@ -21,7 +22,8 @@ inline void require(bool condition, const std::string& text) {
 }
 
 struct Shape {
-  long height = 0, width = 0, channels = 0;  // channels: what is stored, a multiple of 8
+  long height = 0, width = 0, channels = 0;  // channels: what is stored, a multiple of 8 (floats) or 16 (bytes)
+  long element = 4;                          // bytes of a number: 4 for floats, 1 for bytes
   long pixels() const { return height * width; }
   long size() const { return pixels() * channels; }
 };
@@ -63,9 +65,17 @@ class Step {
   int output = -1, inner = -1;  // tensors: what it makes, and the inner map where that is kept
 };
 
+// What an instruction set provides.
+struct Level {
+  const char* name;
+  const Kernels* kernels;
+  const Int8Kernels* int8;
+  bool runs_here;
+};
+
 class Plan {
  public:
-  Plan(const Kernels& kernels, int threads);
+  Plan(const Level& level, int threads);
   Plan(const Plan& built, long height, long width);
   Plan(const Plan&) = delete;
 
@@ -82,6 +92,7 @@ class Plan {
 
   const Tensor& tensor(int id) const;
   float* data(int id) { return arena_.get() + tensors_[id].offset; }
+  uint8_t* bytes(int id) { return reinterpret_cast<uint8_t*>(data(id)); }
   float* scratch() { return arena_.get() + scratch_; }
   float* work(int thread) { return arena_.get() + work_ + thread * work_size_; }
   const std::vector<std::unique_ptr<Step>>& steps() const { return steps_; }
@@ -90,6 +101,7 @@ class Plan {
   long arena_floats() const { return arena_size_; }
 
   const Kernels& kernels;
+  const Int8Kernels& int8;
   const std::shared_ptr<Threads> pool;
   long height = 64, width = 64;  // any size will do to check the steps of a plan being built
   long planes = 0;               // of the picture

@@ -39,16 +39,14 @@ static void upsample_multiply_row(const Axis& down, const Axis& across, long row
   resize_row(down, across, row, x, width, channels, out, [](f32x8 a, f32x8 b) { return a * b; });
 }
 
-// The rows above and below, mixed, planar: line[c][column].
-static void mix_rows(const Axis& down, long row, const float* x, long width, long channels, long used, float* line) {
-  const float* top = x + down.first[row] * width * channels;
-  const float* bottom = x + down.second[row] * width * channels;
+// The rows above and below, mixed: line[c][column] of x[c][height][width].
+static void mix_rows(const Axis& down, long row, const float* x, long height, long width, long used, float* line) {
   const float t = down.weight[row];
-  for (long i = 0; i < width; i++)
-    for (long c = 0; c < used; c++) {
-      const float a = top[i * channels + c], b = bottom[i * channels + c];
-      line[c * width + i] = a + (b - a) * t;
-    }
+  for (long c = 0; c < used; c++, x += height * width, line += width) {
+    const float* top = x + down.first[row] * width;
+    const float* bottom = x + down.second[row] * width;
+    for (long i = 0; i < width; i++) line[i] = top[i] + (bottom[i] - top[i]) * t;
+  }
 }
 
 // One column-resized line: out[i] = mix of line[first[i]] and line[second[i]].
@@ -67,26 +65,55 @@ static void stretch(const Axis& across, const float* line, float* out) {
 }
 
 // Row `row` of every plane of logits (used, height, across.count).
-static void upsample_planes_row(const Axis& down, const Axis& across, long row, const float* x, long width,
-                                long channels, long used, float* out, float* work) {
-  mix_rows(down, row, x, width, channels, used, work);
+static void upsample_planes_row(const Axis& down, const Axis& across, long row, const float* x, long height, long width,
+                                long used, float* out, float* work) {
+  mix_rows(down, row, x, height, width, used, work);
   for (long c = 0; c < used; c++) stretch(across, work + c * width, out + (c * down.count + row) * across.count);
 }
 
-// Row `row` of the mask: the class with the highest resized score; no full-size scores are stored.
-static void upsample_mask_row(const Axis& down, const Axis& across, long row, const float* x, long width, long channels,
-                              long used, uint8_t* out, float* work) {
-  float* line = work + used * width;
-  float* best = line + round_up(across.count, 16);
-  mix_rows(down, row, x, width, channels, used, work);
-  stretch(across, work, best);
-  for (long i = 0; i < across.count; i++) out[i] = 0;
+typedef int32_t Places __attribute__((vector_size(sizeof(Vec))));
+typedef uint8_t Classes __attribute__((vector_size(sizeof(Vec) / 4)));
+
+// The highest class of the pixels from `i` on, a vector of them: each is a mix of two of the cells that follow
+// the first pixel's, which one load holds.
+static void highest(const Axis& across, const float* lines, long width, long used, long i, uint8_t* out) {
+  Places first, second;
+  std::memcpy(&first, across.first + i, sizeof first);
+  std::memcpy(&second, across.second + i, sizeof second);
+  const long base = across.first[i];
+  first -= static_cast<int32_t>(base), second -= static_cast<int32_t>(base);
+  const Vec weight = load<Vec>(across.weight + i);
+  const auto mixed = [&](long c) {
+    const Vec cells = load<Vec>(lines + c * width + base);
+    const Vec a = __builtin_shuffle(cells, first);
+    return a + (__builtin_shuffle(cells, second) - a) * weight;
+  };
+  Vec best = mixed(0);
+  Places chosen{};
   for (long c = 1; c < used; c++) {
-    stretch(across, work + c * width, line);
-    for (long i = 0; i < across.count; i++) {
-      const bool higher = line[i] > best[i];
-      best[i] = higher ? line[i] : best[i];
-      out[i] = higher ? static_cast<uint8_t>(c) : out[i];
+    const Vec score = mixed(c);
+    const Places higher = score > best;
+    best = higher ? score : best;
+    chosen = higher ? Places{} + static_cast<int32_t>(c) : chosen;
+  }
+  const Classes bytes = __builtin_convertvector(chosen, Classes);
+  std::memcpy(out + i, &bytes, sizeof bytes);
+}
+
+// Row `row` of the mask: the class with the highest resized score; no full-size scores are stored.
+static void upsample_mask_row(const Axis& down, const Axis& across, long row, const float* x, long height, long width,
+                              long used, uint8_t* out, float* work) {
+  mix_rows(down, row, x, height, width, used, work);
+  constexpr long L = LANES<Vec>;
+  long i = 0;
+  for (; i + L <= across.count && across.second[i + L - 1] - across.first[i] < L; i += L)
+    highest(across, work, width, used, i, out);
+  for (; i < across.count; i++) {
+    float best = 0;
+    for (long c = 0; c < used; c++) {
+      const float a = work[c * width + across.first[i]], b = work[c * width + across.second[i]];
+      const float score = a + (b - a) * across.weight[i];
+      if (c == 0 || score > best) best = score, out[i] = static_cast<uint8_t>(c);
     }
   }
 }

@@ -11,6 +11,8 @@
 
 using namespace hswish;
 
+int test_int8(const Int8Kernels& k);  // int8_selftest.cpp: how many numbers differ
+
 static std::mt19937 generator(1);
 static int failures = 0;
 
@@ -150,13 +152,14 @@ static void test_resizes(const Kernels& k) {
   const Resize down(height, full_height, corners), across(width, full_width, corners);
   const Axis rows = down.axis(), columns = across.axis();
   std::vector<uint8_t> mask(full_width);
-  std::vector<float> work(used * width + 2 * round_up(full_width, 16) + 16);
+  std::vector<float> work(scores_work(used, width)), flat(used * height * width);
+  to_planes(x.data(), {height, width, channels}, used, 0, height, flat.data());
   const std::vector<float> before = added;
   const long y = draw(0, full_height - 1);
   k.upsample_add_row(rows, columns, y, x.data(), width, channels, Act::none, added.data());
   k.upsample_multiply_row(rows, columns, y, x.data(), width, channels, times.data());
-  k.upsample_planes_row(rows, columns, y, x.data(), width, channels, used, planes.data(), work.data());
-  k.upsample_mask_row(rows, columns, y, x.data(), width, channels, used, mask.data(), work.data());
+  k.upsample_planes_row(rows, columns, y, flat.data(), height, width, used, planes.data(), work.data());
+  k.upsample_mask_row(rows, columns, y, flat.data(), height, width, used, mask.data(), work.data());
   for (long j = 0; j < full_width; j++)
     for (long c = 0; c < channels; c++) {
       const auto at = [&](long row, long column) { return double(x[(row * width + column) * channels + c]); };
@@ -184,9 +187,10 @@ int main() {
       test_small_ones(k);
       test_resizes(k);
     }
+    failures += test_int8(*level.int8);
     Floats sum(16);
     if (k.multiply_adds(10, sum.data()) <= 0) failures++;
-    std::printf("%s: %s\n", k.name, failures ? "FAILED" : "ok");
+    std::printf("%s: %s\n", level.name, failures ? "FAILED" : "ok");
   }
   return failures ? 1 : 0;
 }

@@ -81,7 +81,9 @@ class PointwiseStep : public Step {
   std::unique_ptr<Step> copy() const override { return std::make_unique<PointwiseStep>(*this); }
   Shape plan(const Plan& plan) override {
     in_ = plan.tensor(inputs[0]).shape;
-    require(round_up(weights.op.k, 8) == in_.channels, "a pointwise convolution does not fit its input");
+    const long k = weights.op.k;
+    require(in_.element == 4 && (round_up(k, 8) == in_.channels || round_up(k, 16) == in_.channels),
+            "a pointwise convolution does not fit its input");
     return {in_.height, in_.width, weights.op.n};
   }
   void run(Plan& plan) override {
@@ -202,6 +204,15 @@ class JoinStep : public Step {
   Resize down_, across_;
 };
 
+// Floats of `work` of the two kernels that resize scores: a line of each class, and what a vector reads beyond.
+inline long scores_work(long used, long width) { return used * width + 32; }
+
+// The first `used` channels of rows [from, to) of a map as planes (used, height, width).
+inline void to_planes(const float* x, const Shape& in, long used, long from, long to, float* out) {
+  for (long p = from * in.width; p < to * in.width; p++)
+    for (long c = 0; c < used; c++) out[c * in.pixels() + p] = x[p * in.channels + c];
+}
+
 // Scores at the picture's own size: planes of logits, or the mask of the highest.
 class ScoresStep : public Step {
  public:
@@ -215,19 +226,22 @@ class ScoresStep : public Step {
     pixels_ = plan.height * plan.width;
     return {};
   }
-  long work(const Plan& plan) const override { return used_ * in_.width + 2 * round_up(plan.width, 16) + 16; }
+  long scratch(const Plan&) const override { return used_ * in_.pixels(); }
+  long work(const Plan& plan) const override { return scores_work(used_, in_.width); }
   long answers(bool mask) const override { return pixels_ * (mask ? 1 : used_); }
   bool can_mask() const override { return used_ <= 256; }
   void run(Plan& plan) override {
     const float* x = plan.data(inputs[0]);
     if (plan.mask)  // which would show nothing of it
       for (long i = 0; i < in_.size() && plan.finite; i++) plan.finite = std::isfinite(x[i]);
+    float* planes = plan.scratch();
+    plan.pool->parallel(in_.height, [&](long row, int) { to_planes(x, in_, used_, row, row + 1, planes); });
     plan.pool->parallel(plan.height, [&](long row, int thread) {
       if (plan.mask)
-        plan.kernels.upsample_mask_row(down_.axis(), across_.axis(), row, x, in_.width, in_.channels, used_,
+        plan.kernels.upsample_mask_row(down_.axis(), across_.axis(), row, planes, in_.height, in_.width, used_,
                                        static_cast<uint8_t*>(plan.answer) + row * plan.width, plan.work(thread));
       else
-        plan.kernels.upsample_planes_row(down_.axis(), across_.axis(), row, x, in_.width, in_.channels, used_,
+        plan.kernels.upsample_planes_row(down_.axis(), across_.axis(), row, planes, in_.height, in_.width, used_,
                                          static_cast<float*>(plan.answer), plan.work(thread));
     });
   }

@@ -17,7 +17,7 @@ typedef nb::ndarray<float, nb::c_contig, nb::device::cpu> Numbers;
 typedef nb::ndarray<double, nb::c_contig, nb::device::cpu> Sums;
 
 static const training::Kernels& kernels_of(const std::string& name) {
-  level(name);  // refuses what there is not, or what this processor cannot run
+  const std::string plain = level(name).kernels->name;  // refuses what this processor cannot run
 #if defined(__x86_64__)
   for (const auto* table : {&generic::training::table, &avx2::training::table, &avx512::training::table})
 #elif defined(__aarch64__)
@@ -25,7 +25,7 @@ static const training::Kernels& kernels_of(const std::string& name) {
 #else
   for (const auto* table : {&generic::training::table})
 #endif
-    if (name == table->name) return *table;
+    if (plain == table->name) return *table;
   throw std::invalid_argument("no training kernels for " + name);
 }
 

@@ -24,6 +24,7 @@ _EXTRAS = {"torch": "train"}
 """The extra that installs an engine's package, where it is not named after the engine."""
 _OWN = {
     ".safetensors": ("native", "torch"),
+    ".int8.safetensors": ("native",),
     ".onnx": ("onnxruntime", "openvino"),
     ".xml": ("openvino",),
     ".tflite": ("litert",),
@@ -94,7 +95,7 @@ def open_engine(path: str | Path, engine: str | None = None, threads: int | None
     for name in [engine] if engine else _candidates(path, found):
         try:
             kind: type[Engine] = found[name].load()
-            if engine is not None or path.suffix.lower() in kind.suffixes or not path.suffix:
+            if engine is not None or _ending(path) in kind.suffixes or not path.suffix:
                 return kind.open(path, threads)
         except ModuleNotFoundError as error:
             if str(error.name).startswith("hswish"):  # a slip of ours, not a package to install
@@ -140,7 +141,7 @@ def companions(path: str | Path) -> list[Path]:
 
 
 def _unknown_ending(path: Path) -> ModelFileError:
-    exported = ", ".join(suffix for suffix in _OWN if suffix != ".safetensors")
+    exported = ", ".join(suffix for suffix in _OWN if not suffix.endswith(".safetensors"))
     return ModelFileError(
         f"{path}: no engine here opens {path.suffix} files; a .safetensors model or an exported one ({exported}) "
         f"is expected; another library's network becomes one with: {CONVERT}"
@@ -150,8 +151,14 @@ def _unknown_ending(path: Path) -> ModelFileError:
 def _candidates(path: Path, found: Iterable[str]) -> list[str]:
     """Names of the engines that may open `path`: ours for its ending, then those of other packages."""
     ours = {name for names in _OWN.values() for name in names}
-    known = _OWN.get(path.suffix.lower() or ".safetensors", ())
+    known = _OWN.get(_ending(path) or ".safetensors", ())
     return [*(name for name in known if name in found), *(name for name in sorted(found) if name not in ours)]
+
+
+def _ending(path: Path) -> str:
+    """The longest ending of ours that a file has, or its last."""
+    name = path.name.lower()
+    return next((suffix for suffix in (".int8.safetensors",) if name.endswith(suffix)), path.suffix.lower())
 
 
 def _check_place(path: Path) -> None:

@@ -58,7 +58,8 @@ def test_sanitizers_find_nothing(tmp_path: Path) -> None:
     run("cmake", "--build", tmp_path)
     (module,) = tmp_path.glob("_engine*.so")
     preload = [run("g++", f"-print-file-name={name}").strip() for name in ("libasan.so", "libubsan.so")]
-    tests = [Path(__file__).parent / name for name in ("test_kernels.py", "test_plans.py", "test_engine.py")]
+    names = ("kernels", "plans", "engine", "int8_kernels", "int8_network")
+    tests = [Path(__file__).parent / f"test_{name}.py" for name in names]
     output = run(
         sys.executable, "-c", RUN_TESTS_ON, module, "-q", "-p", "no:cacheprovider", "-m", "not slow",
         "-k", "not fork and not torch", *tests,
@@ -78,7 +79,7 @@ def test_arm_kernels_in_an_emulator(tmp_path: Path) -> None:
         "-DCMAKE_EXE_LINKER_FLAGS=-static",
     )  # fmt: skip
     run("cmake", "--build", tmp_path)
-    assert run("qemu-aarch64", tmp_path / "selftest").splitlines() == ["generic: ok", "neon: ok"]
+    assert run("qemu-aarch64", tmp_path / "selftest").splitlines() == ["generic: ok", "neon: ok", "neondot: ok"]
 
 
 def test_no_level_lends_its_functions(tmp_path: Path) -> None:
@@ -86,8 +87,8 @@ def test_no_level_lends_its_functions(tmp_path: Path) -> None:
     needs("cmake", "g++", "nm")
     run("cmake", "-S", "native", "-B", tmp_path, "-DHSWISH_SELFTEST=ON")
     run("cmake", "--build", tmp_path)
-    objects = sorted(tmp_path.rglob("kernels.cpp.o"))
-    assert len(objects) == {"x86_64": 3, "aarch64": 2}.get(platform.machine(), 1)
+    objects = sorted(tmp_path.rglob("*kernels.cpp.o"))
+    assert len(objects) == {"x86_64": 9, "aarch64": 7}.get(platform.machine(), 3)
     for path in objects:
         shared = [
             line for line in run("nm", "-C", path).splitlines() if f" {line.split()[-2]} " in (" W ", " V ", " u ")

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Layer = tuple[Floats, Floats]
 Act = Literal["none", "relu", "hard_swish"]
+# See hswish.runtime.native.int8, where these are made.
+Int8Layer = tuple[NDArray[np.int8], NDArray[np.int32], Floats, float, int, int]
+Mean = tuple[float, int, float, int]
+Gating = tuple[int, float, float, int]
 
 class Plan:
     """A network as a list of steps; the methods that append one return the tensor that it makes."""
@@ -44,6 +48,43 @@ class Plan:
         """features * sigmoid(gate), the gate resized to the features corner to corner."""
     def join(self, high: int, low: int, align_corners: bool, act: Act) -> int:
         """act(low + high resized)."""
+    def stem_int8(self, layer: Int8Layer, stride: int, act: Act, same: bool, inverse: float, zero: int) -> int:
+        """`inverse`, `zero`: 1 / scale and zero of the bytes that the picture becomes."""
+    def block_int8(
+        self,
+        input: int,
+        expand: Int8Layer | None,
+        depthwise: Int8Layer,
+        se: tuple[Mean, Int8Layer | Layer, Int8Layer | Layer, Act, tuple[float, int], Gating] | None,
+        project: Int8Layer,
+        stride: int,
+        dilation: int,
+        act: Act,
+        residual: tuple[float, int] | None,
+        same: bool,
+        padding: int,
+        keep: bool = False,
+    ) -> tuple[int, int]:
+        """As `block`. se: the mean, both layers, the gate's codes (1 / scale and zero; 0: floats), the product.
+
+        residual: scale and zero of the input. padding: the byte for 0 in what the depthwise convolution reads.
+        """
+    def pointwise_int8(self, input: int, layer: Int8Layer, act: Act, floats: bool = False) -> int:
+        """To bytes, or to the floats that they would stand for."""
+    def mean_int8(
+        self,
+        input: int,
+        mean: Mean,
+        floats: bool = False,
+        window: int = 0,
+        stride_down: int = 1,
+        stride_across: int = 1,
+    ) -> int:
+        """As `mean`, to bytes or floats."""
+    def gate_int8(self, features: int, gate: int, hard: bool, codes: tuple[float, int], gating: Gating) -> int:
+        """As `gate`: bytes by a gate of floats to bytes."""
+    def to_bytes(self, input: int, inverse: float, zero: int) -> int:
+        """A map of floats as bytes."""
     def answer(self, input: int, used: int) -> None:
         """Ends a classifier: the first `used` channels of one pixel."""
     def scores(self, input: int, used: int, align_corners: bool) -> None:

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hswish.runtime.native.compile import compile_plan
+from hswish.runtime.native.compile import Compiled, compile_plan
+from hswish.runtime.native.compile_int8 import compile_int8
 from hswish.runtime.native.library import choose_level, library
-from hswish.spec.artifact import Description, read_description
+from hswish.spec.artifact import Description, read_description, read_header
 from hswish.spec.errors import ModelFileError, OptionError
+from hswish.spec.interface import Interface
+from hswish.spec.quantized_file import QUANTIZED_KEY, SUFFIX, read_quantized
 
 _MOST_SIZES = 8
 """Input sizes whose plans are kept; the one not used for longest goes first."""
@@ -26,6 +29,8 @@ _MOST_THREADS = 256
 class NativeEngine:
     """Runs a network from a `.safetensors` file with hswish's own kernels; may be shared by threads.
 
+    A file of floats is computed in float32, one that `hswish export --int8` has written in 8 bits.
+
     Args:
         path: the model file.
         threads: processor threads; by default as many as this process may use.
@@ -36,7 +41,7 @@ class NativeEngine:
         OptionError: `threads` or `HSWISH_NATIVE_LEVEL` is out of range.
     """
 
-    suffixes: tuple[str, ...] = (".safetensors",)
+    suffixes: tuple[str, ...] = (".safetensors", SUFFIX)
 
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
         engine = library(f"opening {path} with the native engine")
@@ -47,10 +52,10 @@ class NativeEngine:
         """the instruction set in use"""
         self._description = read_description(path)
         self._path = path
-        arch = self._description.architecture()
-        self._channels, self._classes = arch.options.in_channels, arch.options.num_classes
+        options = self._description.architecture().options
+        self._channels, self._classes = options.in_channels, options.num_classes
         try:
-            compiled = compile_plan(path, arch, engine, self.level, self.threads)
+            compiled = self._compiled(engine)
         except (MemoryError, RuntimeError) as error:
             raise ModelFileError(f"{path}: the native engine cannot be set up ({error or 'out of memory'})") from error
         self._built, self.steps = compiled.plan, tuple(compiled.steps)
@@ -58,6 +63,15 @@ class NativeEngine:
         self._table = _byte_values(self._description)
         self._plans: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self._lock = threading.Lock()
+
+    def _compiled(self, engine: Any) -> Compiled:
+        arch = self._description.architecture()
+        if QUANTIZED_KEY not in read_header(self._path).get("__metadata__", {}):
+            self.interface = Interface()
+            return compile_plan(self._path, arch, engine, self.level, self.threads)
+        net, _, _ = read_quantized(self._path)
+        self.interface = Interface(precision="int8")
+        return compile_int8(self._path, arch, net, engine, self.level, self.threads)
 
     @property
     def description(self) -> Description:
