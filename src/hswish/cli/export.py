@@ -9,21 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hswish.cli.console import print_json, print_note, stdout
+from hswish.cli.export_int8 import export_in_8_bits
 from hswish.cli.locating import MODEL_HELP, locate_model
 from hswish.cli.options import parse_size
-from hswish.spec.errors import DataError
+from hswish.spec.errors import DataError, OptionError, unknown_name
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from hswish.export import ParityReport
+    from hswish.export.int8 import Int8Settings
     from hswish.spec.architecture import Task
 
 
 def export_command(
     model: Annotated[str, typer.Argument(help=MODEL_HELP, show_default=False)],
     format_: Annotated[
-        str, typer.Option("--format", "-f", help="onnx, openvino, litert, executorch, ncnn, coreml; several by commas.")
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            help="onnx, openvino, litert, executorch, ncnn, coreml; native in --int8. Several by commas.",
+        ),
     ] = "onnx",
     out: Annotated[
         Path | None,
@@ -40,6 +47,24 @@ def export_command(
         typer.Option(help="preprocess: takes uint8 pictures; argmax: gives uint8 masks. May be given twice."),
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Compute in 8 bits; needs --calibrate.")] = False,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(help="Labelled data: its training split calibrates --int8, its evaluation split judges it."),
+    ] = None,
+    qat: Annotated[bool, typer.Option("--qat", help="Fine-tune for --int8 by fake quantisation.")] = False,
+    allow_drop: Annotated[
+        bool, typer.Option("--allow-drop", help="Keep an --int8 file that loses more than half a point.")
+    ] = False,
+    squeeze: Annotated[
+        str | None, typer.Option(help="Squeeze branches of --int8: float or int8; what suits the runtime by default.")
+    ] = None,
+    weight_bits: Annotated[
+        int, typer.Option(min=7, max=8, help="Bits of --int8 weights; 7 for x86 processors without VNNI.")
+    ] = 8,
+    int8_weights: Annotated[
+        bool, typer.Option("--int8-weights", help="Store the weights in 8 bits, compute in float32.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, max=256, help="Processor threads when timing.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -56,6 +81,8 @@ def export_command(
       hswish export best.safetensors --format litert --embed preprocess --half
 
       hswish export scenes.safetensors --format onnx --dynamic
+
+      hswish export best.safetensors --format onnx,openvino,litert --int8 --calibrate pictures/
     """
     from hswish.export import ExportOptions, export
     from hswish.models import load
@@ -68,10 +95,19 @@ def export_command(
         dynamic=dynamic,
         embed=tuple(step for given in embed or () for step in given.split(",") if step),
         half=half,
+        int8_weights=int8_weights,
     )
+    if int8 and calibrate is None:
+        raise OptionError("--int8 looks at real pictures first: name labelled ones with --calibrate DATA")
+    if not int8 and (qat or allow_drop or squeeze or calibrate):
+        raise OptionError("--calibrate, --qat, --allow-drop and --squeeze belong to --int8; add it")
     folder = file.parent if Path(model).exists() else Path()  # a fetched model lies in the cache
     stem = (out or folder) / file.stem
     formats = [name.strip() for name in format_.split(",") if name.strip()]
+    if int8:
+        settings = _int8_settings(str(calibrate), network.description.task, allow_drop, squeeze, weight_bits, qat)
+        export_in_8_bits(model, network, formats, stem, settings, options, threads, json_)
+        return
     reports = export(
         network,
         formats,
@@ -86,6 +122,24 @@ def export_command(
         return
     _print(reports)
     print_note(f"wrote {stem.parent}{os.sep}{', '.join(report.file for report in reports)}")
+
+
+def _int8_settings(
+    calibrate: str, task: Task, allow_drop: bool, squeeze: str | None, weight_bits: int, qat: bool
+) -> Int8Settings:
+    from hswish.data import open_data
+    from hswish.export.int8 import Int8Settings
+    from hswish.quantize.finetune import Finetuning
+
+    if squeeze not in (None, "float", "int8"):
+        raise unknown_name("--squeeze", squeeze, ("float", "int8"))
+    return Int8Settings(
+        source=open_data(calibrate, task=task),
+        allow_drop=allow_drop,
+        squeeze=squeeze,  # type: ignore[arg-type]
+        weight_bits=weight_bits,  # type: ignore[arg-type]
+        tuning=Finetuning() if qat else None,
+    )
 
 
 def _pictures(data: str | None, task: Task, count: int) -> list[Image.Image]:

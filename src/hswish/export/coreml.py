@@ -28,6 +28,8 @@ class CoreMlWriter(Writer):
     name = "coreml"
     suffix = ".mlpackage"
     engine = None
+    why_no_int8 = "nothing on this system runs it, so its accuracy cannot be measured; use --half"
+    why_no_int8_weights = "nothing on this system runs it, so it cannot be proved equal; use --half"
     why_static = "the Neural Engine takes fixed sizes only; give --size"
 
     def write(self, job: Job, path: Path) -> None:

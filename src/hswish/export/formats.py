@@ -15,9 +15,10 @@ _WRITERS = {
     "executorch": "ExecuTorchWriter",
     "ncnn": "NcnnWriter",
     "coreml": "CoreMlWriter",
+    "native": "NativeWriter",
 }
-FORMATS = tuple(_WRITERS)
-"""Names that `hswish export --format` takes."""
+FORMATS = tuple(name for name in _WRITERS if name != "native")
+"""Names that `hswish export --format` takes; with `--int8`, `native` as well."""
 
 
 def writer(name: str) -> Writer:
@@ -27,7 +28,7 @@ def writer(name: str) -> Writer:
         OptionError: no such format.
     """
     if name not in _WRITERS:
-        raise unknown_name("format", name, FORMATS)
+        raise unknown_name("format", name, _WRITERS)
     module = importlib.import_module(f"hswish.export.{name}")
     made: Writer = getattr(module, _WRITERS[name])()
     return made

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from hswish.models.described import DescribedModule
+from hswish.quantize.places import Scheme
 from hswish.spec.artifact import Description
 from hswish.spec.errors import OptionError
 from hswish.spec.graph import Graph, WindowPool
 from hswish.spec.interface import Interface
+from hswish.spec.quantized import QuantizedGraph
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,6 +27,10 @@ class Job:
     description: Description
     """what goes into each file; its preprocessing makes inputs that fit the interface"""
     interface: Interface
+    quantized: QuantizedGraph | None = None
+    """`graph` in 8 bits, where asked"""
+    rounded: QuantizedGraph | None = None
+    """the network with its weights in 8 bits and nothing embedded, where that is what the file must equal"""
 
     @property
     def dynamic(self) -> bool:
@@ -50,6 +56,13 @@ class Writer(ABC):
     why_no_half: ClassVar[str] = ""
     why_no_pixels: ClassVar[str] = ""
     why_no_mask: ClassVar[str] = ""
+    scheme: ClassVar[Scheme | None] = None
+    """where its integer kernels round; None where the format has no int8"""
+    channel_multiple: ClassVar[int] = 1
+    """channels that its integer depthwise kernels take at a time"""
+    why_no_int8: ClassVar[str] = ""
+    why_no_int8_weights: ClassVar[str] = ""
+    why_only_int8: ClassVar[str] = ""
 
     def check(self, job: Job) -> None:
         """Refuse what the format cannot hold, before anything is written.
@@ -62,6 +75,9 @@ class Writer(ABC):
             "--half": job.half and self.why_no_half,
             "--embed preprocess": job.graph.takes_pixels and self.why_no_pixels,
             "--embed argmax": job.graph.gives_mask and self.why_no_mask,
+            "--int8": job.interface.precision == "int8" and self.why_no_int8,
+            "--int8-weights": job.interface.precision == "int8-weights" and self.why_no_int8_weights,
+            "float32": job.interface.precision in ("float32", "float16") and self.why_only_int8,
         }
         for option, reason in refused.items():
             if reason:

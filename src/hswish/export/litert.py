@@ -2,28 +2,28 @@
 
 The flatbuffer is built here rather than by a converter, so that each operation is the one
 builtin its kernels are fastest for: h-swish is HARD_SWISH, pooling MEAN, h-sigmoid the RELU6 of
-the convolution before it and a scale, and no transposes stand anywhere.
+the convolution before it and a scale, and no transposes stand anywhere. In 8 bits, h-sigmoid is the
+range of that convolution's bytes: they end where it does.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hswish.export.job import Job, Writer
 from hswish.export.litert_metadata import METADATA_NAME, metadata, with_labels
+from hswish.export.litert_model import FlatModel
+from hswish.quantize.places import Scheme
+from hswish.quantize.splitting import CLIPPED, factors
 from hswish.spec import graph as g
 from hswish.spec.artifact import METADATA_KEY
 from hswish.spec.errors import MissingPackageError
 from hswish.spec.interface import INTERFACE_KEY
-
-_SCHEMA_VERSION = 3
-_ALIGNMENT = 16  # of a buffer's data, as the schema asks
-_VERSIONS = {"RESIZE_BILINEAR": 3, "FULLY_CONNECTED": 1, "DEQUANTIZE": 2}
-"""of operators whose options are newer than version 1"""
+from hswish.spec.quantized import Range
 
 
 class LiteRtWriter(Writer):
@@ -32,6 +32,14 @@ class LiteRtWriter(Writer):
     name = "litert"
     suffix = ".tflite"
     engine = "litert"
+    # Bytes stand between a convolution and its h-swish, and XNNPACK's layers on bytes give bytes only.
+    scheme = Scheme(
+        fused=frozenset(("relu", "hard_sigmoid")),
+        fused_add=False,
+        float_results=False,
+        float_first=True,
+        squeeze="int8",
+    )
     why_static = "its fast kernels (XNNPACK) and its resize are fixed to one size; give --size"
 
     def write(self, job: Job, path: Path) -> None:
@@ -41,241 +49,240 @@ class LiteRtWriter(Writer):
             from ai_edge_litert import schema_py_generated as schema
         except ModuleNotFoundError as error:
             raise MissingPackageError(str(error.name), "litert", "exporting to LiteRT") from error
-        model = _Model(schema, job)
+        lowering = _Lowering(schema, job)
+        model = lowering.model
         height, width = job.interface.size or (0, 0)
         model.entry(METADATA_NAME, metadata(flatbuffers.Builder(), job.description, job.interface, (height, width)))
         model.entry(METADATA_KEY, job.description.to_json().encode())
         model.entry(INTERFACE_KEY, job.interface.to_json().encode())
         builder = flatbuffers.Builder(2**20)
-        builder.Finish(model.finish().Pack(builder), file_identifier=b"TFL3")
+        builder.Finish(lowering.finish().Pack(builder), file_identifier=b"TFL3")
         path.write_bytes(with_labels(bytes(builder.Output()), job.description.classes))
 
 
-class _Model:
-    """The lists that a TFLite model consists of, while they grow."""
-
+class _Lowering:
     def __init__(self, schema: Any, job: Job) -> None:
-        self.schema, self.job, self.graph = schema, job, job.graph
-        self.buffers: list[Any] = [_buffer(schema, None)]  # the first means "no data"
-        self.tensors: list[Any] = []
-        self.operators: list[Any] = []
-        self.codes: list[Any] = []
-        self.entries: list[Any] = []
-        self.at: dict[str, int] = {}  # tensor index of each value
-        self._tensor(
-            g.INPUT,
-            self.graph.input_shape if self.graph.takes_pixels else _last(self.graph.input_shape),
-            "UINT8" if self.graph.takes_pixels else "FLOAT32",
-        )
+        self.schema, self.job, self.graph, self.net = schema, job, job.graph, job.quantized
+        self.factors = factors(self.net) if self.net is not None else {}
+        self.model = FlatModel(schema)
+        self.held: dict[tuple[str, bool], int] = {}  # tensor of each (value, in bytes)
+        pixels = self.graph.takes_pixels
+        shape = self.graph.input_shape if pixels else _last(self.graph.input_shape)
+        self.entry = self.model.tensor(g.INPUT, shape, "UINT8" if pixels else "FLOAT32")
+        self.held[g.INPUT, False] = self.entry
         for node, kind, name in self.graph.fused():
             self._lower(node, kind, name)
 
-    def entry(self, name: str, data: bytes) -> None:
-        """Add a named piece of metadata."""
-        item = self.schema.MetadataT()
-        item.name, item.buffer = name, len(self.buffers)
-        self.buffers.append(_buffer(self.schema, np.frombuffer(data, np.uint8)))
-        self.entries.append(item)
-
     def finish(self) -> Any:
         """The whole model."""
-        schema, inputs, outputs = self.schema, [self.at[g.INPUT]], [self.at[self.graph.output]]
-        self.tensors[outputs[0]].name = g.OUTPUT
-        subgraph = schema.SubGraphT()
-        subgraph.name, subgraph.tensors, subgraph.operators = "main", self.tensors, self.operators
-        subgraph.inputs, subgraph.outputs = inputs, outputs
-        signature = schema.SignatureDefT()
-        signature.signatureKey, signature.subgraphIndex = "serving_default", 0
-        signature.inputs = [self._named(g.INPUT, inputs[0])]
-        signature.outputs = [self._named(g.OUTPUT, outputs[0])]
-        model = schema.ModelT()
-        model.version, model.description = _SCHEMA_VERSION, "hswish"
-        model.operatorCodes, model.subgraphs, model.buffers = self.codes, [subgraph], self.buffers
-        model.metadata, model.signatureDefs = self.entries, [signature]
-        return model
+        return self.model.finish((g.INPUT, self.entry), (g.OUTPUT, self._read(self.graph.output, False)))
 
-    def _named(self, name: str, index: int) -> Any:
-        item = self.schema.TensorMapT()
-        item.name, item.tensorIndex = name, index
-        return item
+    # --- Values ------------------------------------------------------------------------------
 
-    # --- Tensors and operators ---------------------------------------------------------------
+    def _read(self, name: str, in_bytes: bool) -> int:
+        """The tensor of a value in the type asked for, converted once where it was made in the other."""
+        if (name, in_bytes) not in self.held:
+            source = self.held[name, not in_bytes]
+            self._made(
+                name, self.model.tensors[source].shape, in_bytes, "QUANTIZE" if in_bytes else "DEQUANTIZE", [source]
+            )
+        return self.held[name, in_bytes]
 
-    def _tensor(
-        self, name: str, shape: tuple[int, ...], kind: str = "FLOAT32", data: NDArray[Any] | None = None
-    ) -> int:
-        tensor = self.schema.TensorT()
-        tensor.name, tensor.shape, tensor.type = name, list(shape), getattr(self.schema.TensorType, kind)
-        if data is not None:
-            tensor.buffer = len(self.buffers)
-            self.buffers.append(_buffer(self.schema, np.ascontiguousarray(data).reshape(-1).view(np.uint8)))
-        self.tensors.append(tensor)
-        self.at[name] = len(self.tensors) - 1
-        return self.at[name]
-
-    def _constant(self, name: str, values: NDArray[Any]) -> int:
-        kind = {"float32": "FLOAT32", "float16": "FLOAT16", "int32": "INT32"}[str(values.dtype)]
-        return self._tensor(name, values.shape, kind, values)
-
-    def _weight(self, name: str, values: NDArray[np.float32]) -> int:
-        """A matrix of weights; stored as float16 where asked, which XNNPACK widens when the file is opened."""
-        if not self.job.half:
-            return self._constant(name, values)
-        stored = self._constant(f"{name}.half", values.astype(np.float16))
-        return self._step("DEQUANTIZE", [stored], name, values.shape)
-
-    def _step(
+    def _made(
         self,
+        name: str,
+        shape: tuple[int, ...],
+        in_bytes: bool,
         kind: str,
         inputs: list[int],
-        output: str,
-        shape: tuple[int, ...],
         options: Any = None,
-        dtype: str = "FLOAT32",
     ) -> int:
-        """Append one operator and return its output's tensor."""
-        made = self._tensor(output, shape, dtype)
-        operator = self.schema.OperatorT()
-        operator.opcodeIndex, operator.inputs, operator.outputs = self._code(kind), inputs, [made]
-        if options is not None:
-            name = type(options).__name__.removesuffix("T")
-            operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, name)
-            operator.builtinOptions = options
-        self.operators.append(operator)
-        return made
+        """Append the operator that makes the value `name`."""
+        held = self._range(name) if in_bytes else None
+        tensor = self.model.tensor(name, shape, "INT8" if in_bytes else "FLOAT32", held=held)
+        self.held[name, in_bytes] = tensor
+        return self.model.step(kind, inputs, tensor, options)
 
-    def _code(self, kind: str) -> int:
-        builtin = getattr(self.schema.BuiltinOperator, kind)
-        for index, code in enumerate(self.codes):
-            if code.builtinCode == builtin:
-                return index
-        code = self.schema.OperatorCodeT()
-        code.builtinCode, code.version = builtin, _VERSIONS.get(kind, 1)
-        code.deprecatedBuiltinCode = min(builtin, 127)
-        self.codes.append(code)
-        return len(self.codes) - 1
+    def _range(self, name: str) -> Range:
+        assert self.net is not None
+        held = self.net.values[name]
+        return replace(held, scale=held.scale * self.factors.get(name, 1.0))
 
-    def _options(self, kind: str, **values: Any) -> Any:
-        made = getattr(self.schema, f"{kind}OptionsT")()
-        for name, value in values.items():
-            setattr(made, name, value)
-        return made
+    def _in_bytes(self, node: g.Node, name: str) -> bool:
+        """Whether a node computes on bytes: what it reads and makes is held so."""
+        net = self.net
+        if net is None or name not in net.values or any(value not in net.values for value in node.inputs):
+            return False
+        return not isinstance(node, (g.Convolution, g.Linear)) or node.name in net.scales
 
     # --- Operations --------------------------------------------------------------------------
 
     def _lower(self, node: g.Node, fused: g.ActivationKind | None, name: str) -> None:
         """Append the operators of `node` and of the activation after it; the result is called `name`."""
-        clip, before, after = "NONE", node.name, fused
+        layer = isinstance(node, (g.Convolution, g.Linear))
         if fused is None:
-            before = name
+            self._compute(node, node.name, "NONE")
         elif fused == "relu":
-            clip, before, after = "RELU", name, None
-        elif fused == "hard_sigmoid" and isinstance(node, g.Convolution):
-            clip = "RELU6"  # of the sum with 3, which the bias takes in
-        inputs = [self.at[value] for value in node.inputs]
-        self._compute(node, inputs, before, clip)
-        if after is not None:
-            self._activation(after, before, name, _last(node.shape), shifted=clip == "RELU6")
+            self._compute(node, name, "RELU")
+        elif fused == "hard_sigmoid" and layer and self._in_bytes(node, name):
+            self._compute(node, name, "NONE", gate=True)  # (x + 3) / 6, which its bytes end at 0 and 1
+        elif fused == "hard_sigmoid" and isinstance(node, g.Convolution) and not self._in_bytes(node, node.name):
+            self._compute(node, node.name, "RELU6", shift=3.0)
+            self._sixth(self._read(node.name, False), name, _last(node.shape))
+        else:
+            self._compute(node, node.name, "NONE")
+            self._activation(fused, node.name, name, _last(node.shape))
 
-    def _compute(self, node: g.Node, inputs: list[int], name: str, clip: str) -> None:
+    def _compute(self, node: g.Node, name: str, clip: str, shift: float = 0.0, gate: bool = False) -> None:
+        """Append the operator of `node`, whose result is called `name`."""
         shape, code = _last(node.shape), getattr(self.schema.ActivationFunctionType, clip)
+        if isinstance(node, (g.Convolution, g.Linear)):
+            self._layer(node, name, code, shift, gate)
+            return
+        if isinstance(node, g.Activation):
+            self._activation(node.kind, node.inputs[0], name, shape)
+            return
+        in_bytes = self._in_bytes(node, name)
+        inputs = [self._read(value, in_bytes) for value in node.inputs]
+        options, constant = self.model.options, self.model.constant
         match node:
-            case g.Convolution():
-                self._convolution(node, inputs[0], name, code, shift=3.0 if clip == "RELU6" else 0.0)
-            case g.Linear():
-                weights = [self._weight(f"{name}.weight", node.weight), self._constant(f"{name}.bias", node.bias)]
-                options = self._options("FullyConnected", fusedActivationFunction=code)
-                self._step("FULLY_CONNECTED", [*inputs, *weights], name, shape, options)
-            case g.Activation():
-                self._activation(node.kind, node.inputs[0], name, shape)
             case g.GlobalPool():
-                axes = self._constant(f"{name}.axes", np.array([1, 2], np.int32))
-                self._step("MEAN", [*inputs, axes], name, shape, self._options("Reducer", keepDims=True))
+                axes = constant(f"{name}.axes", np.array([1, 2], np.int32))
+                self._made(name, shape, in_bytes, "MEAN", [*inputs, axes], options("Reducer", keepDims=True))
             case g.WindowPool():
-                self._window_pool(node, inputs, name, shape)
+                self._made(name, shape, in_bytes, "AVERAGE_POOL_2D", inputs, self._window(node))
             case g.Add():
-                self._step("ADD", inputs, name, shape, self._options("Add", fusedActivationFunction=code))
+                self._made(name, shape, in_bytes, "ADD", inputs, options("Add", fusedActivationFunction=code))
             case g.Multiply():
-                self._step("MUL", inputs, name, shape, self._options("Mul"))
+                self._made(name, shape, in_bytes, "MUL", inputs, options("Mul"))
             case g.Concat():
-                self._step("CONCATENATION", inputs, name, shape, self._options("Concatenation", axis=3))
+                self._made(name, shape, in_bytes, "CONCATENATION", inputs, options("Concatenation", axis=3))
             case g.Flatten():
-                wanted = self._constant(f"{name}.shape", np.array(shape, np.int32))
-                self._step("RESHAPE", [*inputs, wanted], name, shape, self._options("Reshape", newShape=list(shape)))
+                wanted = constant(f"{name}.shape", np.array(shape, np.int32))
+                reshape = options("Reshape", newShape=list(shape))
+                self._made(name, shape, in_bytes, "RESHAPE", [*inputs, wanted], reshape)
             case g.Resize():
-                size = self._constant(f"{name}.size", np.array(node.shape[2:], np.int32))
-                options = self._options(
-                    "ResizeBilinear", alignCorners=node.align_corners, halfPixelCenters=not node.align_corners
-                )
-                self._step("RESIZE_BILINEAR", [inputs[0], size], name, shape, options)
+                size = constant(f"{name}.size", np.array(node.shape[2:], np.int32))
+                corners = node.align_corners
+                resize = options("ResizeBilinear", alignCorners=corners, halfPixelCenters=not corners)
+                self._made(name, shape, in_bytes, "RESIZE_BILINEAR", [inputs[0], size], resize)
             case g.FromPixels():
-                value = self._step("CAST", inputs, f"{name}.float", shape, self._cast("UINT8", "FLOAT32"))
-                scale, shift = (self._constant(f"{name}.{key}", getattr(node, key)) for key in ("scale", "shift"))
-                value = self._step("MUL", [value, scale], f"{name}.scaled", shape, self._options("Mul"))
-                self._step("ADD", [value, shift], name, shape, self._options("Add"))
+                self._from_pixels(node, inputs, shape)
             case g.Grey():
-                plain = self.schema.ActivationFunctionType.NONE
-                self._convolution(node.convolution, inputs[0], f"{name}.sum", plain, shift=0.0)
-                value = self._step("FLOOR", [self.at[f"{name}.sum"]], f"{name}.whole", shape)
-                scale, shift = (self._constant(f"{name}.{key}", getattr(node, key)) for key in ("scale", "shift"))
-                value = self._step("MUL", [value, scale], f"{name}.scaled", shape, self._options("Mul"))
-                self._step("ADD", [value, shift], name, shape, self._options("Add"))
+                self._grey(node, shape)
             case g.ArgMax():
-                axis = self._constant(f"{name}.axis", np.array([3], np.int32))
-                options = self._options("ArgMax", outputType=self.schema.TensorType.INT32)
-                best = self._step("ARG_MAX", [*inputs, axis], f"{name}.index", node.shape, options, "INT32")
-                self._step("CAST", [best], name, node.shape, self._cast("INT32", "UINT8"), "UINT8")
+                self._argmax(node, inputs)
 
-    def _activation(
-        self, kind: g.ActivationKind, source: str, name: str, shape: tuple[int, ...], shifted: bool = False
-    ) -> None:
-        value = self.at[source]
+    def _activation(self, kind: g.ActivationKind, source: str, name: str, shape: tuple[int, ...]) -> None:
+        net = self.net
+        in_bytes = net is not None and source in net.values and name in net.values and kind != "hard_sigmoid"
+        value = self._read(source, in_bytes)
         if kind == "hard_sigmoid":
-            if not shifted:
-                three = self._constant(f"{name}.three", np.array([3], np.float32))
-                clipped = self._options("Add", fusedActivationFunction=self.schema.ActivationFunctionType.RELU6)
-                value = self._step("ADD", [value, three], f"{name}.clipped", shape, clipped)
-            sixth = self._constant(f"{name}.sixth", np.array([1 / 6], np.float32))
-            self._step("MUL", [value, sixth], name, shape, self._options("Mul"))
+            three = self.model.constant(f"{name}.three", np.array([3], np.float32))
+            clipped = self.model.options("Add", fusedActivationFunction=self.schema.ActivationFunctionType.RELU6)
+            value = self._made(f"{name}.clipped", shape, False, "ADD", [value, three], clipped)
+            self._sixth(value, name, shape)
+        elif kind == "hard_swish" and name in self.factors:
+            self._split(source, name, shape)
         elif kind == "hard_swish":
-            self._step("HARD_SWISH", [value], name, shape, self._options("HardSwish"))
+            self._made(name, shape, in_bytes, "HARD_SWISH", [value], self.model.options("HardSwish"))
         else:
-            self._step({"relu": "RELU", "sigmoid": "LOGISTIC"}[kind], [value], name, shape)
+            self._made(name, shape, in_bytes, {"relu": "RELU", "sigmoid": "LOGISTIC"}[kind], [value])
 
-    def _convolution(self, node: g.Convolution, source: int, name: str, code: int, shift: float) -> None:
-        """A convolution; padding that SAME cannot express becomes a step of its own, which XNNPACK fuses again."""
+    def _split(self, source: str, name: str, shape: tuple[int, ...]) -> None:
+        """Six times h-swish, on bytes: x * clip(x + 3, 0, 6)."""
+        model, three = self.model, Range.over(0.0, 3.0)
+        value = self._read(source, True)
+        summand = model.tensor(f"{name}.three", (1,), "INT8", np.array([127], np.int8), three)
+        clipped = model.tensor(f"{name}.clipped", shape, "INT8", held=CLIPPED)
+        model.step("ADD", [value, summand], clipped, model.options("Add"))
+        self._made(name, shape, True, "MUL", [value, clipped], model.options("Mul"))
+
+    def _sixth(self, value: int, name: str, shape: tuple[int, ...]) -> None:
+        sixth = self.model.constant(f"{name}.sixth", np.array([1 / 6], np.float32))
+        self._made(name, shape, False, "MUL", [value, sixth], self.model.options("Mul"))
+
+    def _layer(self, node: g.Convolution | g.Linear, name: str, code: int, shift: float, gate: bool) -> None:
+        """A convolution or a linear layer; padding that SAME cannot express becomes a step of its own."""
+        in_bytes = self._in_bytes(node, name)
+        source = self._read(node.inputs[0], in_bytes)
+        if isinstance(node, g.Linear):
+            kind, axis = "FULLY_CONNECTED", 0
+            axes: tuple[int, ...] = (0, 1)
+            options = self.model.options("FullyConnected", fusedActivationFunction=code)
+        else:
+            source, padding = self._padded(node, source, in_bytes)
+            about = {"padding": padding, "strideH": node.stride, "strideW": node.stride}
+            about |= {
+                "dilationHFactor": node.dilation,
+                "dilationWFactor": node.dilation,
+                "fusedActivationFunction": code,
+            }
+            if node.depthwise:
+                kind, axes, axis = "DEPTHWISE_CONV_2D", (1, 2, 3, 0), 3
+                multiplier = node.weight.shape[0] // node.groups
+                options = self.model.options("DepthwiseConv2D", depthMultiplier=multiplier, **about)
+            else:
+                kind, axes, axis = "CONV_2D", (0, 2, 3, 1), 0
+                options = self.model.options("Conv2D", **about)
+        factor = self.factors.get(node.inputs[0], 1.0)
+        if in_bytes:
+            weights = self._codes(node, axes, axis, gate, factor)
+        else:
+            bias = (node.bias + np.float32(shift)).astype(np.float32)
+            weights = [self._weight(node, axes, axis, factor), self.model.constant(f"{node.name}.bias", bias)]
+        self._made(name, _last(node.shape), in_bytes, kind, [source, *weights], options)
+
+    def _codes(
+        self, node: g.Convolution | g.Linear, axes: tuple[int, ...], axis: int, gate: bool, factor: float
+    ) -> list[int]:
+        """Integer weights and biases. Of a gate: those of (x + 3) / 6."""
+        assert self.net is not None
+        codes, product = self.net.integers(node.name), self.net.product_scale(node.name)
+        assert codes.bias is not None
+        scale, bias = codes.scale, codes.bias
+        if gate:
+            bias = bias + np.rint(3 / product.astype(np.float64)).astype(np.int32)
+            scale, product = scale / np.float32(6), product / np.float32(6)
+        weight = np.ascontiguousarray(codes.weight.transpose(axes))
+        return [
+            self.model.codes_constant(f"{node.name}.weight", weight, scale / np.float32(factor), axis),
+            self.model.codes_constant(f"{node.name}.bias", bias, product, 0),
+        ]
+
+    def _weight(self, node: g.Convolution | g.Linear, axes: tuple[int, ...], axis: int, factor: float) -> int:
+        """Weights to compute with in float32; smaller ones are widened once, when XNNPACK opens the file."""
+        name, values = f"{node.name}.weight", np.ascontiguousarray(node.weight.transpose(axes))
+        values = values / np.float32(factor)
+        if self.net is not None and node.name in self.net.scales:
+            codes = self.net.integers(node.name)
+            weight = np.ascontiguousarray(codes.weight.transpose(axes))
+            stored = self.model.codes_constant(f"{name}.codes", weight, codes.scale / np.float32(factor), axis)
+        elif self.job.half:
+            stored = self.model.constant(f"{name}.half", values.astype(np.float16))
+        else:
+            return self.model.constant(name, values)
+        return self.model.step("DEQUANTIZE", [stored], self.model.tensor(name, values.shape))
+
+    def _padded(self, node: g.Convolution, source: int, in_bytes: bool) -> tuple[int, int]:
+        """What the convolution reads, and its kind of padding. XNNPACK fuses a PAD of float32 again."""
+        valid, same = self.schema.Padding.VALID, self.schema.Padding.SAME
+        if not any(node.padding):
+            return source, valid
+        _, height, width, channels = self.model.tensors[source].shape
+        if _is_same(node, (height, width)):
+            return source, same
         top, left, bottom, right = node.padding
-        if any(node.padding) and not _is_same(node, self._size(source)):
-            batch, height, width, channels = self.tensors[source].shape
-            sides = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
-            padded = (batch, height + top + bottom, width + left + right, channels)
-            amounts = self._constant(f"{name}.padding", sides)
-            source = self._step("PAD", [source, amounts], f"{name}.padded", padded, self._options("Pad"))
-            same = False
-        else:
-            same = any(node.padding)
-        about = {
-            "padding": self.schema.Padding.SAME if same else self.schema.Padding.VALID,
-            "strideH": node.stride,
-            "strideW": node.stride,
-            "dilationHFactor": node.dilation,
-            "dilationWFactor": node.dilation,
-            "fusedActivationFunction": code,
-        }
-        if node.depthwise:
-            weight, options = (
-                node.weight.transpose(1, 2, 3, 0),
-                self._options("DepthwiseConv2D", depthMultiplier=node.weight.shape[0] // node.groups, **about),
-            )
-        else:
-            weight, options = node.weight.transpose(0, 2, 3, 1), self._options("Conv2D", **about)
-        bias = self._constant(f"{name}.bias", (node.bias + np.float32(shift)).astype(np.float32))
-        kind = "DEPTHWISE_CONV_2D" if node.depthwise else "CONV_2D"
-        inputs = [source, self._weight(f"{name}.weight", np.ascontiguousarray(weight)), bias]
-        self._step(kind, inputs, name, _last(node.shape), options)
+        amounts = self.model.constant(
+            f"{node.name}.padding", np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
+        )
+        shape = (1, height + top + bottom, width + left + right, channels)
+        held = self._range(node.inputs[0]) if in_bytes else None
+        made = self.model.tensor(f"{node.name}.padded", shape, "INT8" if in_bytes else "FLOAT32", held=held)
+        return self.model.step("PAD", [source, amounts], made, self.model.options("Pad")), valid
 
-    def _window_pool(self, node: g.WindowPool, inputs: list[int], name: str, shape: tuple[int, ...]) -> None:
-        options = self._options(
+    def _window(self, node: g.WindowPool) -> Any:
+        return self.model.options(
             "Pool2D",
             padding=self.schema.Padding.VALID,
             filterHeight=node.window[0],
@@ -283,15 +290,34 @@ class _Model:
             strideH=node.stride[0],
             strideW=node.stride[1],
         )
-        self._step("AVERAGE_POOL_2D", inputs, name, shape, options)
 
-    def _size(self, tensor: int) -> tuple[int, int]:
-        _, height, width, _ = self.tensors[tensor].shape
-        return height, width
+    def _from_pixels(self, node: g.FromPixels, inputs: list[int], shape: tuple[int, ...]) -> None:
+        cast = self._cast("UINT8", "FLOAT32")
+        self._scaled(node, self._made(f"{node.name}.float", shape, False, "CAST", inputs, cast), shape)
+
+    def _grey(self, node: g.Grey, shape: tuple[int, ...]) -> None:
+        name = f"{node.name}.sum"
+        self._layer(node.convolution, name, self.schema.ActivationFunctionType.NONE, 0.0, False)
+        self._scaled(node, self._made(f"{node.name}.whole", shape, False, "FLOOR", [self._read(name, False)]), shape)
+
+    def _scaled(self, node: g.FromPixels | g.Grey, value: int, shape: tuple[int, ...]) -> None:
+        """Each channel times its scale, plus its shift."""
+        name, options = node.name, self.model.options
+        scale, shift = (self.model.constant(f"{name}.{key}", getattr(node, key)) for key in ("scale", "shift"))
+        value = self._made(f"{name}.scaled", shape, False, "MUL", [value, scale], options("Mul"))
+        self._made(name, shape, False, "ADD", [value, shift], options("Add"))
+
+    def _argmax(self, node: g.ArgMax, inputs: list[int]) -> None:
+        axis = self.model.constant(f"{node.name}.axis", np.array([3], np.int32))
+        options = self.model.options("ArgMax", outputType=self.schema.TensorType.INT32)
+        best = self.model.tensor(f"{node.name}.index", node.shape, "INT32")
+        self.model.step("ARG_MAX", [*inputs, axis], best, options)
+        mask = self.model.tensor(node.name, node.shape, "UINT8")
+        self.held[node.name, False] = self.model.step("CAST", [best], mask, self._cast("INT32", "UINT8"))
 
     def _cast(self, given: str, made: str) -> Any:
         types = self.schema.TensorType
-        return self._options("Cast", inDataType=getattr(types, given), outDataType=getattr(types, made))
+        return self.model.options("Cast", inDataType=getattr(types, given), outDataType=getattr(types, made))
 
 
 def _last(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -308,22 +334,3 @@ def _is_same(node: g.Convolution, size: tuple[int, int]) -> bool:
         if given != (short // 2, short - short // 2):
             return False
     return True
-
-
-def _buffer(schema: Any, data: NDArray[np.uint8] | None) -> Any:
-    """A buffer whose data starts at a multiple of 16 bytes, which the generated classes do not see to."""
-
-    class Buffer(schema.BufferT):
-        def Pack(self, builder: Any) -> Any:  # noqa: N802 - the generated name
-            vector = None
-            if data is not None:
-                builder.StartVector(1, len(data), _ALIGNMENT)
-                head = builder.head = builder.Head() - len(data)
-                builder.Bytes[head : head + len(data)] = data.tobytes()
-                vector = builder.EndVector()
-            schema.BufferStart(builder)
-            if vector is not None:
-                schema.BufferAddData(builder, vector)
-            return schema.BufferEnd(builder)
-
-    return Buffer()

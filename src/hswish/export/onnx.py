@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hswish.export.job import Job, Writer
+from hswish.quantize.places import Scheme
+from hswish.quantize.splitting import CLIPPED, factors
 from hswish.spec import graph as g
 from hswish.spec.artifact import METADATA_KEY
 from hswish.spec.errors import MissingPackageError
 from hswish.spec.interface import INTERFACE_KEY
+from hswish.spec.quantized import IntegerWeights, Range
 
 OPSET = 17
 _IR_VERSION = 8
@@ -31,6 +34,9 @@ class OnnxWriter(Writer):
     name = "onnx"
     suffix = ".onnx"
     engine = "onnxruntime"
+    # Bytes stand between a convolution and its h-swish; a first convolution of 3 channels is slower on bytes.
+    scheme = Scheme(fused=frozenset(("relu", "hard_sigmoid")), fused_add=False, squeeze="int8", float_first=True)
+    channel_multiple = 16
 
     def write(self, job: Job, path: Path) -> None:
         """See `Writer.write`."""
@@ -48,18 +54,20 @@ class _Model:
     """The lists that an ONNX model consists of, while they grow."""
 
     def __init__(self, onnx: Any, job: Job) -> None:
-        self.onnx, self.job, self.graph = onnx, job, job.graph
+        self.onnx, self.job, self.graph, self.net = onnx, job, job.graph, job.quantized
+        self.factors = factors(self.net) if self.net is not None else {}
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
-        for node in self.graph.nodes:
-            self._lower(node)
+        self.names: dict[str, str] = {g.INPUT: self._rounded(g.INPUT, g.INPUT)}  # what readers of a value read
+        for node, fused, name in self.graph.fused():
+            self._lower_step(node, fused, name)
 
     def finish(self) -> Any:
         """The whole model, description included."""
         helper, types = self.onnx.helper, self.onnx.TensorProto
         given = types.UINT8 if self.graph.takes_pixels else types.FLOAT
         made = types.UINT8 if self.graph.gives_mask else types.FLOAT
-        self.nodes[-1].output[0] = g.OUTPUT
+        self.nodes[-1].output[0] = g.OUTPUT  # never rounded, so the last step makes it
         graph = helper.make_graph(
             self.nodes,
             self.job.description.model,
@@ -103,15 +111,43 @@ class _Model:
         self.nodes.append(self.onnx.helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
-    def _lower(self, node: g.Node) -> None:
-        """Append what computes `node`."""
-        name, inputs = node.name, list(node.inputs)
+    def _lower_step(self, node: g.Node, fused: g.ActivationKind | None, name: str) -> None:
+        """Append what computes `node` and the activation after it; the result is called `name`."""
+        net, gate = self.net, False
+        if net is not None and fused == "hard_sigmoid" and node.name in net.scales and name in net.values:
+            gate = net.computes_in_integers(node.name) and node.name not in net.values
+        self._lower(node, name if gate else node.name, gate)
+        if fused is not None and not gate:
+            self._lower(self.graph[name], name)
+
+    def _lower(self, node: g.Node, name: str, gate: bool = False) -> None:
+        """Append what computes `node`, rounded where the value `name` is; of a gate, (x + 3) / 6."""
+        self._compute(node, name, [self.names[value] for value in node.inputs], gate)
+        self.names[name] = self._rounded(name, name)
+
+    def _rounded(self, name: str, value: str) -> str:
+        """What readers of a value read: where it is held in bytes, what they stand for."""
+        if self.net is None or name not in self.net.values:
+            return value
+        held = self.net.values[name]
+        return self._through_bytes(
+            name, Range(scale=held.scale * self.factors.get(name, 1.0), zero_point=held.zero_point)
+        )
+
+    def _through_bytes(self, value: str, held: Range) -> str:
+        scale = self._constant(f"{value}.scale", np.array(held.scale, np.float32))
+        zero = self._constant(f"{value}.zero", np.array(held.zero_point, np.uint8))
+        codes = self._step("QuantizeLinear", [value, scale, zero], f"{value}.codes")
+        return self._step("DequantizeLinear", [codes, scale, zero], f"{value}.real")
+
+    def _compute(self, node: g.Node, name: str, inputs: list[str], gate: bool) -> None:
         match node:
             case g.Convolution():
-                self._convolution(node)
+                self._convolution(node, name, inputs, gate)
             case g.Linear():
-                weights = [self._weight(f"{name}.weight", node.weight), self._constant(f"{name}.bias", node.bias)]
-                self._step("Gemm", [*inputs, *weights], name, transB=1)
+                self._step("Gemm", [*inputs, *self._weights(node, gate)], name, transB=1)
+            case g.Activation() if name in self.factors:
+                self._split(name, inputs[0])
             case g.Activation():
                 attributes = {"alpha": 1 / 6, "beta": 0.5} if node.kind == "hard_sigmoid" else {}
                 self._step(_ACTIVATIONS[node.kind], inputs, name, **attributes)
@@ -128,11 +164,11 @@ class _Model:
             case g.Flatten():
                 self._step("Flatten", inputs, name, axis=1)
             case g.Resize():
-                self._resize(node)
+                self._resize(node, name, inputs)
             case g.FromPixels():
                 self._from_pixels(node)
             case g.Grey():
-                self._convolution(node.convolution)
+                self._convolution(node.convolution, node.convolution.name, inputs, gate=False)
                 value = self._step("Floor", [node.convolution.name], f"{name}.whole")
                 value = self._step("Mul", [value, self._constant(f"{name}.scale", node.scale)], f"{name}.scaled")
                 self._step("Add", [value, self._constant(f"{name}.shift", node.shift)], name)
@@ -140,16 +176,12 @@ class _Model:
                 largest = self._step("ArgMax", inputs, f"{name}.index", axis=1, keepdims=0)
                 self._step("Cast", [largest], name, to=self.onnx.TensorProto.UINT8)
 
-    def _convolution(self, node: g.Convolution) -> None:
+    def _convolution(self, node: g.Convolution, name: str, inputs: list[str], gate: bool) -> None:
         side = node.weight.shape[2]
         self._step(
             "Conv",
-            [
-                *node.inputs,
-                self._weight(f"{node.name}.weight", node.weight),
-                self._constant(f"{node.name}.bias", node.bias),
-            ],
-            node.name,
+            [*inputs, *self._weights(node, gate)],
+            name,
             kernel_shape=[side, side],
             strides=[node.stride] * 2,
             dilations=[node.dilation] * 2,
@@ -157,8 +189,48 @@ class _Model:
             **({"auto_pad": "SAME_UPPER"} if node.same and self.job.dynamic else {"pads": node.padding}),
         )
 
-    def _resize(self, node: g.Resize) -> None:
-        source, like = node.inputs
+    def _weights(self, node: g.Convolution | g.Linear, gate: bool) -> list[str]:
+        """Weight and bias of a layer. The sixth of a gate, and a factor of what it reads, go into their scales."""
+        net, name = self.net, node.name
+        factor = np.float32(self.factors.get(node.inputs[0], 1.0))
+        if net is None or name not in net.scales:
+            weight = self._weight(f"{name}.weight", node.weight / factor)
+            return [weight, self._constant(f"{name}.bias", node.bias)]
+        codes = net.integers(name)
+        if codes.bias is None:
+            return [self._widened(name, codes), self._constant(f"{name}.bias", node.bias)]
+        sixth, product, bias = np.float32(6 if gate else 1), net.product_scale(name), codes.bias
+        if gate:
+            bias = bias + np.rint(3 / product.astype(np.float64)).astype(np.int32)
+        return [
+            self._dequantised(f"{name}.weight", codes.weight, codes.scale / sixth / factor),
+            self._dequantised(f"{name}.bias", bias, product / sixth),
+        ]
+
+    def _dequantised(self, name: str, codes: NDArray[Any], scale: NDArray[np.float32]) -> str:
+        """Codes with a scale for each output channel, as the integer kernels are given them."""
+        zeros = self._constant(f"{name}.zero", np.zeros(len(scale), codes.dtype))
+        given = [self._constant(f"{name}.codes", codes), self._constant(f"{name}.scale", scale), zeros]
+        return self._step("DequantizeLinear", given, name, axis=0)
+
+    def _widened(self, name: str, codes: IntegerWeights) -> str:
+        """8-bit weights of a layer that computes in float32: widened once, when the file is opened."""
+        stored = self._constant(f"{name}.weight.codes", codes.weight)
+        spread = codes.scale.reshape(-1, *[1] * (codes.weight.ndim - 1))
+        wide = self._step("Cast", [stored], f"{name}.weight.wide", to=self.onnx.TensorProto.FLOAT)
+        return self._step("Mul", [wide, self._constant(f"{name}.weight.scale", spread)], f"{name}.weight")
+
+    def _split(self, name: str, value: str) -> None:
+        """Six times h-swish, on bytes: x * clip(x + 3, 0, 6)."""
+        scale = self._constant(f"{name}.three.scale", np.array(3 / 255, np.float32))
+        zero = self._constant(f"{name}.three.zero", np.array(0, np.uint8))
+        codes = self._constant(f"{name}.three.codes", np.array(255, np.uint8))
+        three = self._step("DequantizeLinear", [codes, scale, zero], f"{name}.three")
+        clipped = self._through_bytes(self._step("Add", [value, three], f"{name}.clipped"), CLIPPED)
+        self._step("Mul", [value, clipped], name)
+
+    def _resize(self, node: g.Resize, name: str, inputs: list[str]) -> None:
+        source, like = inputs
         if self.job.dynamic:
             ends = [self._constant(f"{node.name}.{at}", np.array([at], np.int64)) for at in (0, 2, 4)]
             kept = self._step("Slice", [self._shape_of(source), *ends[:2]], f"{node.name}.kept")

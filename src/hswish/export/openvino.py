@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from hswish.export.job import Job, Writer
+from hswish.quantize.places import Scheme
 from hswish.spec import graph as g
 from hswish.spec.artifact import METADATA_KEY
 from hswish.spec.errors import MissingPackageError
 from hswish.spec.interface import INTERFACE_KEY
+from hswish.spec.quantized import LEVELS
 
 _ACTIVATIONS = {"relu": "relu", "sigmoid": "sigmoid", "hard_swish": "hswish", "hard_sigmoid": "hsigmoid"}
 
@@ -26,6 +28,7 @@ class OpenVinoWriter(Writer):
     name = "openvino"
     suffix = ".xml"
     engine = "openvino"
+    scheme = Scheme(fused_add=False, squeeze="int8")
 
     def write(self, job: Job, path: Path) -> None:
         """See `Writer.write`."""
@@ -43,7 +46,7 @@ class OpenVinoWriter(Writer):
 
 class _Lowering:
     def __init__(self, ov: Any, ops: Any, job: Job) -> None:
-        self.ov, self.ops, self.job = ov, ops, job
+        self.ov, self.ops, self.job, self.net = ov, ops, job, job.quantized
         self.values: dict[str, Any] = {}
 
     def model(self) -> Any:
@@ -55,11 +58,11 @@ class _Lowering:
             shape = [-1, -1, -1, 3] if graph.takes_pixels else [-1, shape[1], -1, -1]
         entry = self.ops.parameter(self.ov.PartialShape(shape), kind, name=g.INPUT)
         entry.output(0).set_names({g.INPUT})
-        self.values[g.INPUT] = entry
+        self.values[g.INPUT] = self._rounded(g.INPUT, entry)
         for node in graph.nodes:
             made = self._lower(node, [self.values[name] for name in node.inputs])
             made.set_friendly_name(node.name)
-            self.values[node.name] = made
+            self.values[node.name] = self._rounded(node.name, made)
         result = self.values[graph.output]
         result.output(0).set_names({g.OUTPUT})
         return self.ov.Model([self.ops.result(result)], [entry], self.job.description.model)
@@ -70,7 +73,7 @@ class _Lowering:
             case g.Convolution():
                 return self._convolution(node, inputs[0])
             case g.Linear():
-                product = ops.matmul(inputs[0], self._constant(node.weight), False, True)
+                product = ops.matmul(inputs[0], self._weight(node), False, True)
                 return ops.add(product, self._constant(node.bias[None]))
             case g.Activation():
                 return getattr(ops, _ACTIVATIONS[node.kind])(inputs[0])
@@ -108,10 +111,10 @@ class _Lowering:
         about = ([node.stride] * 2, [top, left], [bottom, right], [node.dilation] * 2, pad)
         if node.groups > 1:
             out, within, side, _ = node.weight.shape
-            weight = node.weight.reshape(node.groups, out // node.groups, within, side, side)
-            value = self.ops.group_convolution(source, self._constant(weight), *about)
+            weight = self._weight(node, (node.groups, out // node.groups, within, side, side))
+            value = self.ops.group_convolution(source, weight, *about)
         else:
-            value = self.ops.convolution(source, self._constant(node.weight), *about)
+            value = self.ops.convolution(source, self._weight(node), *about)
         return self.ops.add(value, self._constant(node.bias.reshape(1, -1, 1, 1)))
 
     def _resize(self, node: g.Resize, source: Any, like: Any) -> Any:
@@ -125,6 +128,25 @@ class _Lowering:
         return self.ops.interpolate(
             source, sizes, "linear_onnx", "sizes", axes=axes, coordinate_transformation_mode=mode
         )
+
+    def _rounded(self, name: str, value: Any) -> Any:
+        """A value as those that read it get it: where it is held in bytes, through the range it is held in."""
+        if self.net is None or name not in self.net.values:
+            return value
+        held = self.net.values[name]
+        ends = [self._constant(np.array(end, np.float32)) for end in (held.low, held.high)]
+        return self.ops.fake_quantize(value, *ends, *ends, LEVELS + 1)
+
+    def _weight(self, node: g.Convolution | g.Linear, shape: tuple[int, ...] | None = None) -> Any:
+        """The weights of a layer, in `shape`; 8-bit ones are stored as such."""
+        shape = shape or node.weight.shape
+        if self.net is None or node.name not in self.net.scales:
+            return self._constant(node.weight.reshape(shape))
+        codes = self.net.integers(node.name)
+        outputs = 2 if isinstance(node, g.Convolution) and node.groups > 1 else 1  # axes that count output channels
+        spread = (*shape[:outputs], *[1] * (len(shape) - outputs))
+        wide = self.ops.convert(self._constant(codes.weight.reshape(shape)), "f32")
+        return self.ops.multiply(wide, self._constant(codes.scale.reshape(spread)))
 
     def _constant(self, values: Any) -> Any:
         return self.ops.constant(np.asarray(values, order="C"))

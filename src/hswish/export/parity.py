@@ -15,6 +15,7 @@ from PIL import Image
 
 from hswish.export.job import Job
 from hswish.models.engine import TorchEngine
+from hswish.quantize.simulate import SimulatedEngine, SimulatedNetwork
 from hswish.runtime import Engine, check_logits
 from hswish.runtime.engine import companions
 from hswish.runtime.exported import ExportedEngine, Operator
@@ -41,6 +42,8 @@ LIMITS: dict[Precision, Limits] = {
     # float32 itself resolves a logit of 10 to 1e-6; 62 convolutions in another order lose a digit or two.
     "float32": Limits(absolute=1e-4, relative=1e-5, pixels=0.9999),
     "float16": Limits(absolute=1e-2, relative=1e-2, pixels=0.99),
+    # Against the network with its weights so rounded, which computes in float32 as well.
+    "int8-weights": Limits(absolute=1e-4, relative=1e-5, pixels=0.9999),
 }
 
 
@@ -90,8 +93,11 @@ class Case:
 
 
 def cases_of(job: Job, pictures: Sequence[Image.Image]) -> list[Case]:
-    """What the network in torch answers, once for all formats."""
-    reference, cases = TorchEngine(job.model), []
+    """What the network in torch answers, once for all formats; with 8-bit weights, the network so rounded."""
+    reference: Engine = TorchEngine(job.model)
+    if job.rounded is not None:
+        reference = SimulatedEngine(SimulatedNetwork(job.rounded), job.description)
+    cases = []
     for picture in pictures:
         logits, spent = _timed(reference, job.description.preprocess(picture)[None])
         cases.append(Case(picture=picture, logits=logits, time_ms=statistics.median(spent)))

@@ -17,6 +17,7 @@ from hswish.export.job import Job, Writer
 from hswish.export.parity import Case, ParityReport, cases_of, prove, unproved
 from hswish.export.trace import embed, trace
 from hswish.models.described import DescribedModule
+from hswish.quantize.pipeline import weights_only
 from hswish.runtime import open_engine
 from hswish.runtime.exported import ExportedEngine
 from hswish.spec.artifact import Description
@@ -44,11 +45,15 @@ class ExportOptions:
     """`preprocess`: takes uint8 pictures; `argmax`: gives uint8 masks"""
     half: bool = False
     """weights are stored as float16, which halves the file"""
+    int8_weights: bool = False
+    """weights are stored in 8 bits, which quarters the file; everything computes in float32"""
 
     def __post_init__(self) -> None:
         for step in self.embed:
             if step not in EMBEDDED:
                 raise unknown_name("embedded step", step, EMBEDDED)
+        if self.half and self.int8_weights:
+            raise OptionError("--half and --int8-weights are two types of one weight; give one of them")
         if self.size is not None and not all(1 <= side <= 16384 for side in self.size):
             raise OptionError(f"an input has 1 to 16384 pixels a side, not {self.size[0]}x{self.size[1]}")
 
@@ -97,14 +102,22 @@ def make_job(model: DescribedModule, options: ExportOptions) -> Job:
     description = _fitted(model.description, options)
     size = (description.preprocess.height, description.preprocess.width)
     pixels, mask = "preprocess" in options.embed, "argmax" in options.embed
-    graph = embed(trace(model, size), description.preprocess if pixels else None, mask)
+    plain = trace(model, size)
+    graph = embed(plain, description.preprocess if pixels else None, mask)
     interface = Interface(
         takes="pixels" if pixels else "normalised",
         gives="mask" if mask else "logits",
         size=None if options.dynamic else size,
-        precision="float16" if options.half else "float32",
+        precision="int8-weights" if options.int8_weights else "float16" if options.half else "float32",
     )
-    return Job(model=model.eval(), graph=graph, description=description, interface=interface)
+    return Job(
+        model=model.eval(),
+        graph=graph,
+        description=description,
+        interface=interface,
+        quantized=weights_only(graph) if options.int8_weights else None,
+        rounded=weights_only(plain) if options.int8_weights else None,
+    )
 
 
 def _fitted(description: Description, options: ExportOptions) -> Description:
@@ -130,13 +143,13 @@ def _export_one(writer: Writer, job: Job, stem: Path, cases: Sequence[Case], thr
                 engine = open_engine(path, writer.engine, threads)
                 assert isinstance(engine, ExportedEngine)
                 report = prove(job, engine, cases, format=writer.name)
-            _put_in_place(Path(aside), stem.parent)
+            put_in_place(Path(aside), stem.parent)
     except OSError as error:
         raise SaveError(f"cannot save {stem}{writer.suffix}: {explain_os_error(error)}") from error
     return report
 
 
-def _put_in_place(aside: Path, folder: Path) -> None:
+def put_in_place(aside: Path, folder: Path) -> None:
     """Move everything in `aside` into `folder`, over what has the same name there."""
     for made in sorted(aside.iterdir()):
         target = folder / made.name

@@ -4,7 +4,7 @@ Every pass is a function from a graph (and what calibration saw) to a graph; `do
 says what each gives.
 """
 
-from hswish.quantize.pipeline import quantize
+from hswish.quantize.pipeline import Passes, quantize
 from hswish.quantize.places import Scheme
 
-__all__ = ["Scheme", "quantize"]
+__all__ = ["Passes", "Scheme", "quantize"]

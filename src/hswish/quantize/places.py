@@ -24,6 +24,10 @@ class Scheme:
     """activations that are computed with the layer before them: the value between is not rounded"""
     fused_add: bool = True
     """the same of a sum: a layer's result that only the sum reads is not rounded before it"""
+    float_results: bool = True
+    """an integer layer may give float32, as the last one does; otherwise such a layer stays in float32"""
+    float_first: bool = False
+    """the layer that reads the picture stays in float32"""
     squeeze: Squeeze = "float"
     """the branches from a pooled map to a gate (squeeze-and-excitation, LR-ASPP's attention)"""
     weight_bits: Literal[7, 8] = 8
@@ -47,22 +51,40 @@ def places(graph: g.Graph, scheme: Scheme) -> Places:
     A value is held in bytes where something that computes on bytes reads it; the answer never is.
     """
     readers = readers_of(graph)
-    kept = scheme.kept | {act.name for name in scheme.kept for act in readers[name] if isinstance(act, g.Activation)}
+    layers = scheme.kept | (first_layers(graph) if scheme.float_first else frozenset())
+    kept = layers | {act.name for name in layers for act in readers[name] if isinstance(act, g.Activation)}
     branches = squeezes(graph) if scheme.squeeze == "float" else frozenset()
     end = _step_ends(graph, scheme, readers)
+    full = kept | branches | {node.name for node in graph.nodes if isinstance(node, (g.FromPixels, g.Grey, g.ArgMax))}
+    if not scheme.float_results:
+        full |= last_layers(graph, readers)
+    integer = {node.name for node in graph.nodes if is_layer(node)} - full
+    forced = set() if scheme.float_results else {end[name] for name in integer}
     takes: dict[str, bool] = {}  # whether a node computes on bytes
     values: set[str] = set()
     for node in reversed(graph.nodes):
         name = node.name
-        wanted = any(takes[reader.name] for reader in readers[name])
+        wanted = any(takes[reader.name] for reader in readers[name]) or name in forced
         if wanted and end[name] == name and name not in branches and name != graph.output:
             values.add(name)
-        full = name in kept or name in branches or isinstance(node, (g.FromPixels, g.Grey, g.ArgMax))
-        takes[name] = not full and (is_layer(node) or end[name] in values)
+        takes[name] = name in integer or (name not in full and end[name] in values)
     if any(takes[reader.name] for reader in readers[g.INPUT]):
         values.add(g.INPUT)
-    layers = frozenset(node.name for node in graph.nodes if is_layer(node) and takes[node.name])
-    return Places(values=frozenset(values), layers=layers)
+    return Places(values=frozenset(values), layers=frozenset(integer))
+
+
+def first_layers(graph: g.Graph) -> frozenset[str]:
+    """Names of the layers that read the picture."""
+    pictures = {g.INPUT, *(node.name for node in graph.nodes if isinstance(node, (g.FromPixels, g.Grey)))}
+    return frozenset(node.name for node in graph.nodes if is_layer(node) and node.inputs[0] in pictures)
+
+
+def last_layers(graph: g.Graph, readers: dict[str, list[g.Node]]) -> frozenset[str]:
+    """Names of the layers that no other layer comes after."""
+    leads_on: dict[str, bool] = {}
+    for node in reversed(graph.nodes):
+        leads_on[node.name] = any(is_layer(reader) or leads_on[reader.name] for reader in readers[node.name])
+    return frozenset(node.name for node in graph.nodes if is_layer(node) and not leads_on[node.name])
 
 
 def squeezes(graph: g.Graph) -> frozenset[str]:

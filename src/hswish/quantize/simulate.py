@@ -7,6 +7,7 @@ is exact), at the speed of a float network: what the passes and their judges run
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from torch import Tensor
 
 from hswish.quantize.network import GraphNetwork
 from hswish.spec import graph as g
+from hswish.spec.artifact import Description
+from hswish.spec.errors import ModelFileError
+from hswish.spec.interface import Interface
 from hswish.spec.quantized import LEVELS, QuantizedGraph, Range
 
 
@@ -62,6 +66,26 @@ def as_tensor(batch: NDArray[np.float32]) -> Tensor:
     """A batch as torch computes quickest on it."""
     tensor = torch.from_numpy(np.ascontiguousarray(batch))
     return tensor if batch.dtype == np.uint8 else tensor.contiguous(memory_format=torch.channels_last)
+
+
+class SimulatedEngine:
+    """A graph, quantised or not, as an engine, so that `hswish.evaluate` measures it."""
+
+    suffixes: tuple[str, ...] = ()
+
+    def __init__(self, network: GraphNetwork, description: Description) -> None:
+        self.network, self.description = network.eval(), description
+        self.interface = Interface(size=(description.preprocess.height, description.preprocess.width))
+
+    @classmethod
+    def open(cls, path: Path, threads: int | None = None) -> SimulatedEngine:
+        """There is no file: it is made of a network in memory."""
+        raise ModelFileError(f"{path}: a simulated network has no file")
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits of a normalised batch."""
+        with torch.inference_mode():
+            return self.network(as_tensor(batch)).numpy()
 
 
 class Watcher(GraphNetwork):

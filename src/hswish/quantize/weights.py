@@ -15,6 +15,8 @@ from hswish.spec.quantized import BIAS_LIMIT
 _CLIPS = np.linspace(1.0, 0.35, 40)
 """Parts of the largest weight that are tried."""
 _SMALLEST = 1e-12
+_GATE_SHIFT = 3.0
+"""What an h-sigmoid may add to a bias (`hswish.quantize.splitting`)."""
 
 
 def weight_scales(
@@ -45,6 +47,24 @@ def weight_scales(
             error = ((again - rows) ** 2).sum(1)
             better = error < best_error
             best_error, best = np.where(better, error, best_error), np.where(better, tried, best)
+    return _floored(best, bias, input_scale)
+
+
+def largest_scales(
+    weight: NDArray[np.float32],
+    bits: int = 8,
+    bias: NDArray[np.float32] | None = None,
+    input_scale: float | None = None,
+) -> NDArray[np.float32]:
+    """(out,) the usual scales, under which the largest weight of a channel is the largest code."""
+    largest = np.abs(weight.reshape(len(weight), -1)).max(1).astype(np.float64)
+    return _floored(np.maximum(largest / (2 ** (bits - 1) - 1), _SMALLEST), bias, input_scale)
+
+
+def _floored(
+    scale: NDArray[np.float64], bias: NDArray[np.float32] | None, input_scale: float | None
+) -> NDArray[np.float32]:
     if bias is not None and input_scale is not None:
-        best = np.maximum(best, np.abs(bias.astype(np.float64)) / (input_scale * BIAS_LIMIT))
-    return best.astype(np.float32)
+        largest_bias = np.abs(bias.astype(np.float64)) + _GATE_SHIFT
+        scale = np.maximum(scale, largest_bias / (input_scale * BIAS_LIMIT))
+    return scale.astype(np.float32)

@@ -1,0 +1,79 @@
+"""`hswish export --int8`: prints what 8 bits cost and give in each runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hswish.cli.console import print_json, print_note, stdout
+
+if TYPE_CHECKING:
+    from hswish.export.int8 import Int8Settings
+    from hswish.export.int8_report import Int8Report
+    from hswish.export.pipeline import ExportOptions
+    from hswish.models.described import DescribedModule
+
+
+def export_in_8_bits(
+    model: str,
+    network: DescribedModule,
+    formats: Sequence[str],
+    stem: Path,
+    settings: Int8Settings,
+    options: ExportOptions,
+    threads: int | None,
+    json_: bool,
+) -> None:
+    """Write, measure and print; `model` is what the user called it."""
+    from hswish.export.int8 import export_int8
+
+    reports = export_int8(network, formats, stem, settings, options=options, threads=threads, progress=print_note)
+    if json_:
+        print_json({"model": model, "folder": str(stem.parent), "exports": [report.to_dict() for report in reports]})
+        return
+    _print(reports)
+    print_note(f"wrote {stem.parent}{os.sep}{', '.join(report.file for report in reports)}")
+
+
+def _print(reports: Sequence[Int8Report]) -> None:
+    from rich.table import Table
+
+    console = stdout()
+    table = Table("file", "runtime", box=None)
+    for column in (reports[0].metric, "float32", "points lost", "ms", "float32 ms", "times faster", "MB", "float32 MB"):
+        table.add_column(column, justify="right")
+    for report in reports:
+        table.add_row(
+            report.file,
+            report.runtime or "simulated",
+            f"{report.score:.4f}",
+            f"{report.float_score:.4f}",
+            f"{100 * report.drop:.2f}",
+            *("-" if value is None else f"{value:.2f}" for value in (report.time_ms, report.float_ms, report.speedup)),
+            f"{report.bytes / 1e6:.2f}",
+            f"{report.float_bytes / 1e6:.2f}" if report.float_bytes else "-",
+        )
+    console.print(table)
+    for report in reports:
+        for line in remarks(report):
+            console.print(f"{report.format}: {line}", markup=False)
+
+
+def remarks(report: Int8Report) -> list[str]:
+    """What a user should know of one file, in sentences."""
+    lines = [
+        f"calibrated on {report.calibration} pictures, measured on {report.pictures} of {report.split}; "
+        f"the simulator foretold {report.simulated:.4f}"
+    ]
+    if report.kept:
+        lines.append(f"left in float32, because rounding them costs most: {', '.join(report.kept)}")
+    if report.operators:
+        steps = ", ".join(f"{step.count} {step.kind} {step.dtype}".rstrip() for step in report.operators)
+        lines.append(f"steps: {steps}")
+    blamed = ", ".join(f"{step.count} {step.kind} {step.dtype}".rstrip() for step in report.blamed) or "none"
+    lines.append(f"outside the integer kernels: {blamed}")
+    if report.speedup is not None and report.speedup < 1:
+        lines.append(f"8 bits are SLOWER than float32 here ({report.time_ms:.2f} against {report.float_ms:.2f} ms)")
+    return lines

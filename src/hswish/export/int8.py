@@ -1,0 +1,262 @@
+"""Exporting in 8 bits: quantise, write, and measure in the file's own runtime beside float32.
+
+    calibrate -> passes -> float32 for the worst layers, until the simulator loses little
+      -> write -> accuracy and speed in the runtime -> put in place
+
+A file that loses more than half a point of top-1 or mIoU is not kept, unless asked.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from hswish.data.source import DataSource
+from hswish.evaluate import evaluate
+from hswish.export.formats import writers
+from hswish.export.int8_report import ALLOWED, Int8Report, times_ms
+from hswish.export.job import Job, Writer
+from hswish.export.parity import size_of
+from hswish.export.pipeline import ExportOptions, make_job, put_in_place
+from hswish.export.trace import embed
+from hswish.models.described import DescribedModule
+from hswish.quantize.calibration import Calibration, calibration
+from hswish.quantize.finetune import Finetuning, finetune
+from hswish.quantize.network import GraphNetwork
+from hswish.quantize.pad import pad_channels
+from hswish.quantize.pipeline import quantize
+from hswish.quantize.places import Scheme, Squeeze
+from hswish.quantize.sensitivity import fall_back, sensitivity
+from hswish.quantize.simulate import SimulatedEngine, SimulatedNetwork
+from hswish.runtime import Engine, interface_of, open_engine
+from hswish.runtime.exported import ExportedEngine, Operator
+from hswish.spec.artifact import Description
+from hswish.spec.errors import OptionError, ParityError, SaveError
+from hswish.spec.files import explain_os_error
+from hswish.spec.graph import INPUT, Graph
+from hswish.spec.quantized import QuantizedGraph
+
+INNER = ".int8"
+"""Before the ending of a file in 8 bits, so that it may lie beside the one in float32."""
+_MARGIN = 0.8
+"""Part of the allowed loss that the simulator may foretell: the runtime rounds here and there once more."""
+_LOOKED_AT = 4
+"""Batches that tell which layers rounding hurts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Settings:
+    """How 8 bits are made, and what they may cost."""
+
+    source: DataSource = field(repr=False)
+    """labelled pictures: its training split calibrates, its evaluation split judges"""
+    pictures: int | None = None
+    """that are looked at; None: as many as suit their size"""
+    allow_drop: bool = False
+    """keep a file whatever it loses"""
+    squeeze: Squeeze | None = None
+    """type of the squeeze-and-excitation branches; None: what is best in the runtime"""
+    weight_bits: Literal[7, 8] = 8
+    """7 for x86 processors without VNNI"""
+    tuning: Finetuning | None = None
+    """fine-tune with fake quantisation"""
+    limit: int | None = None
+    """evaluate only so many pictures"""
+
+    def __post_init__(self) -> None:
+        if self.weight_bits not in (7, 8):
+            raise OptionError(f"weights have 8 or 7 bits, not {self.weight_bits}")
+
+
+def export_int8(
+    model: DescribedModule,
+    formats: Sequence[str],
+    stem: Path,
+    settings: Int8Settings,
+    *,
+    options: ExportOptions | None = None,
+    threads: int | None = None,
+    progress: Callable[[str], object] | None = None,
+) -> list[Int8Report]:
+    """Write `model` in 8 bits in each format as `stem` with `.int8` and the format's ending.
+
+    Raises:
+        ParityError: a file loses more accuracy than allowed; none of that format stays behind.
+        DataError: too few pictures, all of one class, or nothing to measure on.
+        OptionError: a format cannot do what is asked, with the reason.
+        MissingPackageError: a format's package is not installed.
+        SaveError: the disk is full or the folder not writable.
+    """
+    options = options or ExportOptions()
+    exporting = _Exporting(model, settings, options, threads, progress or (lambda text: None))
+    found = writers(formats)
+    for writer in found:  # before anything is computed
+        writer.check(replace(exporting.embedded, interface=exporting.interface))
+    return [exporting.export(writer, stem) for writer in found]
+
+
+class _Exporting:
+    """One network on its way to several formats."""
+
+    def __init__(
+        self,
+        model: DescribedModule,
+        settings: Int8Settings,
+        options: ExportOptions,
+        threads: int | None,
+        progress: Callable[[str], object],
+    ) -> None:
+        if options.half:
+            raise OptionError("--half and --int8 are two types of one weight; give one of them")
+        self.settings, self.options, self.threads, self.progress = settings, options, threads, progress
+        self.embedded = make_job(model, options)
+        self.plain = make_job(model, replace(options, embed=()))
+        self.interface = replace(self.embedded.interface, precision="int8")
+        self.seen: Calibration = calibration(settings.source, self.plain.description, settings.pictures)
+        self.made: dict[tuple[Scheme, int], tuple[QuantizedGraph, tuple[str, ...], float]] = {}
+        self.float_score: float | None = None
+
+    def export(self, writer: Writer, stem: Path) -> Int8Report:
+        """Quantise for the format, write aside, measure, and only then move into place."""
+        net, kept, lost = self._quantised(writer)
+        job = self._job(net)
+        path = stem.parent / f"{stem.name}{INNER}{writer.suffix}"
+        try:
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".export-", dir=stem.parent) as aside:
+                made, plain = Path(aside) / "int8", Path(aside) / "float32"
+                made.mkdir()
+                plain.mkdir()
+                self.progress(f"{writer.name}: writing and measuring")
+                writer.write(job, made / path.name)
+                report = self._measure(writer, job, made / path.name, plain / path.name, kept, lost)
+                if report.drop > ALLOWED and not self.settings.allow_drop:
+                    raise ParityError(_too_much(report))
+                put_in_place(made, stem.parent)
+        except OSError as error:
+            raise SaveError(f"cannot save {path}: {explain_os_error(error)}") from error
+        return report
+
+    # --- Quantising --------------------------------------------------------------------------
+
+    def _quantised(self, writer: Writer) -> tuple[QuantizedGraph, tuple[str, ...], float]:
+        """The network for a format, the layers left in float32, and the simulated score."""
+        assert writer.scheme is not None, writer.name
+        scheme = replace(writer.scheme, weight_bits=self.settings.weight_bits)
+        if self.settings.squeeze is not None:
+            scheme = replace(scheme, squeeze=self.settings.squeeze)
+        key = (scheme, writer.channel_multiple)
+        if key not in self.made:
+            self.progress(f"{writer.name}: calibrating on {self.seen.count} pictures")
+            exact = pad_channels(self.plain.graph, writer.channel_multiple)
+            right = self._reference()
+            net, kept, drop = fall_back(
+                lambda kept: self._passes(exact, replace(scheme, kept=kept)),
+                lambda net: right - self._simulated(SimulatedNetwork(net)),
+                lambda net: self._worst(net, exact),
+                _MARGIN * ALLOWED,
+            )
+            self.made[key] = (net, kept, right - drop)
+        return self.made[key]
+
+    def _passes(self, exact: Graph, scheme: Scheme) -> QuantizedGraph:
+        net = quantize(exact, self.seen.batches, scheme)
+        if self.settings.tuning is None:
+            return net
+        return finetune(
+            net,
+            exact,
+            self.seen.batches,
+            self.settings.tuning,
+            lambda done, total, loss: (
+                self.progress(f"fine-tuning {done}/{total}  {loss:.4f}") if done % 50 == 0 else None
+            ),
+        )
+
+    def _worst(self, net: QuantizedGraph, exact: Graph) -> list[str]:
+        self.progress("rounding costs too much; looking for the layers that it hurts")
+        return [row.layer for row in sensitivity(net, exact, self.seen.batches[:_LOOKED_AT])]
+
+    def _reference(self) -> float:
+        """Score of the network in float32, from the graph."""
+        if self.float_score is None:
+            self.float_score = self._simulated(GraphNetwork(self.plain.graph))
+        return self.float_score
+
+    def _simulated(self, network: GraphNetwork) -> float:
+        return self._score(SimulatedEngine(network, _of_one_size(self.plain)))
+
+    def _job(self, net: QuantizedGraph) -> Job:
+        """What the writer is given: the quantised graph with what is to be embedded."""
+        pixels, mask = "preprocess" in self.options.embed, "argmax" in self.options.embed
+        graph = embed(net.graph, self.plain.description.preprocess if pixels else None, mask)
+        first = graph.nodes[0].name if pixels else INPUT
+        values = {first if name == INPUT else name: held for name, held in net.values.items()}
+        whole = replace(net, graph=graph, values=values)
+        return replace(self.embedded, graph=graph, quantized=whole, interface=self.interface)
+
+    # --- Measuring ---------------------------------------------------------------------------
+
+    def _score(self, engine: Engine) -> float:
+        found = evaluate(engine, self.seen.source, self.seen.split, limit=self.settings.limit)
+        return found.headline[1]
+
+    def _measure(
+        self, writer: Writer, job: Job, path: Path, plain: Path, kept: tuple[str, ...], simulated: float
+    ) -> Int8Report:
+        """Accuracy and speed of the file beside the same format in float32."""
+        operators: tuple[Operator, ...] = ()
+        spent = None
+        if writer.engine is None:
+            score, float_score, float_bytes = simulated, self._reference(), 0
+        else:
+            writer.write(self.embedded, plain)
+            ours = open_engine(path, writer.engine, self.threads)
+            assert isinstance(ours, ExportedEngine)
+            theirs = open_engine(plain, writer.engine, self.threads)
+            score, float_score, float_bytes = self._score(ours), self._score(theirs), size_of(plain)
+            item = self.seen.source.items(self.seen.split)[0]
+            picture = self.seen.source.read_picture(item)
+            batches = [interface_of(engine).inputs(engine.description, picture)[None] for engine in (theirs, ours)]
+            spent = times_ms([theirs, ours], batches)
+            operators = ours.operators()
+        total = len(self.seen.source.items(self.seen.split))
+        return Int8Report(
+            format=writer.name,
+            file=path.name,
+            runtime=writer.engine,
+            metric="miou" if job.description.task == "segmentation" else "top1",
+            split=self.seen.split,
+            pictures=min(total, self.settings.limit or total),
+            float_score=float_score,
+            score=score,
+            simulated=simulated,
+            calibration=self.seen.count,
+            kept=kept,
+            tuned=0 if self.settings.tuning is None else self.settings.tuning.steps,
+            float_ms=None if spent is None else spent[0],
+            time_ms=None if spent is None else spent[1],
+            float_bytes=float_bytes,
+            bytes=size_of(path),
+            operators=operators,
+        )
+
+
+def _of_one_size(job: Job) -> Description:
+    """The description with pictures of the graph's own size."""
+    preprocess = job.description.preprocess
+    if preprocess.resize == "shorter":
+        preprocess = replace(preprocess, resize="stretch")
+    return replace(job.description, preprocess=preprocess)
+
+
+def _too_much(report: Int8Report) -> str:
+    points = 100 * report.drop
+    return (
+        f"{report.format}: in 8 bits it loses {points:.1f} points of {report.metric} "
+        f"({report.score:.4f} against {report.float_score:.4f}), more than {100 * ALLOWED:.1f}; nothing was written. "
+        "--qat may win them back, --int8-weights loses none, --allow-drop keeps the file as it is"
+    )
