@@ -88,6 +88,50 @@ def test_bad_requests_are_one_line(
     assert not (folder / "none").exists()
 
 
+def test_8_bits_are_measured_beside_float32(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split, seed in (("train", 3), ("val", 4)):
+        for index, picture in enumerate(pictures(20, seed)):
+            path = tmp_path / "data" / split / CLASSES[index % len(CLASSES)] / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+    given = ("export", folder / "net.safetensors", "-f", "onnx,native", "-o", tmp_path, "--threads", 1)
+    eight = (*given, "--int8", "--calibrate", tmp_path / "data", "--allow-drop")
+    assert hswish(*eight, "--json") == 0
+    onnx, native = json.loads(capsys.readouterr().out)["exports"]
+    assert onnx["file"] == "net.int8.onnx"
+    assert onnx["drop"] == onnx["float_score"] - onnx["score"]
+    assert onnx["speedup"] == onnx["float_ms"] / onnx["time_ms"]
+    assert {step["dtype"] for step in onnx["operators"]} >= {"uint8", "float32"}
+    assert (native["runtime"], native["calibration"]) == (None, 20)
+    assert hswish(*eight) == 0
+    printed = capsys.readouterr().out
+    assert "outside the integer kernels" in printed
+    assert "QLinearConv uint8" in printed
+    assert hswish("predict", tmp_path / "net.int8.onnx", folder / "pictures" / "val" / CLASSES[0]) == 0
+    capsys.readouterr()
+    assert hswish("eval", tmp_path / "net.int8.onnx", tmp_path / "data", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["top1"] == onnx["score"]
+
+
+def test_bad_requests_of_8_bits_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ("export", folder / "net.safetensors", "-o", folder / "bad8")
+    for options, reason in (
+        (("--int8",), "name labelled ones with --calibrate"),
+        (("--qat",), "belong to --int8"),
+        (("--int8", "--calibrate", folder / "pictures"), "calibration needs 16 pictures or more, there are 10"),
+        (("--int8", "--calibrate", folder / "nothing"), "nothing"),
+        (("--int8", "--calibrate", "digits", "--squeeze", "in8"), "did you mean int8"),
+        (("--int8", "--calibrate", "digits", "--half"), "two types of one weight"),
+        (("--int8", "--calibrate", "digits", "--dynamic", "-f", "native"), "native has no --dynamic"),
+        (("-f", "native"), "add --int8"),
+    ):
+        assert hswish(*given, *options) == 2
+        error = capsys.readouterr().err
+        assert reason in " ".join(error.split())
+        assert "Traceback" not in error
+    assert not (folder / "bad8").exists()
+
+
 def test_files_that_hold_no_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import onnx
 

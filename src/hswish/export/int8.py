@@ -27,7 +27,7 @@ from hswish.quantize.calibration import Calibration, calibration
 from hswish.quantize.finetune import Finetuning, finetune
 from hswish.quantize.network import GraphNetwork
 from hswish.quantize.pad import pad_channels
-from hswish.quantize.pipeline import quantize
+from hswish.quantize.pipeline import Prepared, prepare, round_all
 from hswish.quantize.places import Scheme, Squeeze
 from hswish.quantize.sensitivity import fall_back, sensitivity
 from hswish.quantize.simulate import SimulatedEngine, SimulatedNetwork
@@ -56,7 +56,7 @@ class Int8Settings:
     pictures: int | None = None
     """that are looked at; None: as many as suit their size"""
     allow_drop: bool = False
-    """keep a file whatever it loses"""
+    """keep a file whatever it loses, with every layer that can be in 8 bits"""
     squeeze: Squeeze | None = None
     """type of the squeeze-and-excitation branches; None: what is best in the runtime"""
     weight_bits: Literal[7, 8] = 8
@@ -151,24 +151,24 @@ class _Exporting:
         key = (scheme, writer.channel_multiple)
         if key not in self.made:
             self.progress(f"{writer.name}: calibrating on {self.seen.count} pictures")
-            exact = pad_channels(self.plain.graph, writer.channel_multiple)
+            prepared = prepare(pad_channels(self.plain.graph, writer.channel_multiple), self.seen.batches)
             right = self._reference()
             net, kept, drop = fall_back(
-                lambda kept: self._passes(exact, replace(scheme, kept=kept)),
+                lambda kept: self._rounded(prepared, replace(scheme, kept=kept)),
                 lambda net: right - self._simulated(SimulatedNetwork(net)),
-                lambda net: self._worst(net, exact),
-                _MARGIN * ALLOWED,
+                lambda net: self._worst(net, prepared.graph),
+                float("inf") if self.settings.allow_drop else _MARGIN * ALLOWED,
             )
             self.made[key] = (net, kept, right - drop)
         return self.made[key]
 
-    def _passes(self, exact: Graph, scheme: Scheme) -> QuantizedGraph:
-        net = quantize(exact, self.seen.batches, scheme)
+    def _rounded(self, prepared: Prepared, scheme: Scheme) -> QuantizedGraph:
+        net = round_all(prepared, scheme)
         if self.settings.tuning is None:
             return net
         return finetune(
             net,
-            exact,
+            prepared.graph,
             self.seen.batches,
             self.settings.tuning,
             lambda done, total, loss: (

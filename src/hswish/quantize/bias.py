@@ -44,8 +44,8 @@ def correct_bias(net: QuantizedGraph, exact: g.Graph, batches: Sequence[NDArray[
             ]
             made = [rounded.run(node, list(values)) for values in zip(*(ours[i] for i in node.inputs), strict=True)]
             if is_layer(node):
-                shift = _mean_difference(right[name], made)
-                biases[name] = (net.layer(name).bias + shift.numpy()).astype(np.float32)
+                biases[name] = net.layer(name).bias + _mean_difference(right[name], made)
+                shift = torch.from_numpy(_as_held(net, name, biases[name]) - _as_held(net, name, net.layer(name).bias))
                 made = [value + shift.reshape(1, -1, *[1] * (value.ndim - 2)) for value in made]
             ours[name] = [rounded.between(name, value) for value in made]
             for spent in [value for value, user in last_use.items() if user == name]:
@@ -59,14 +59,22 @@ def _each(network: GraphNetwork, node: g.Node, values: dict[str, list[Tensor]]) 
     return [network.run(node, list(inputs)) for inputs in zip(*(values[name] for name in node.inputs), strict=True)]
 
 
-def _mean_difference(right: list[Tensor], made: list[Tensor]) -> Tensor:
+def _as_held(net: QuantizedGraph, name: str, bias: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A bias as the layer adds it: a whole number of its products' units, where it computes in integers."""
+    if not net.computes_in_integers(name):
+        return bias
+    unit = net.product_scale(name).astype(np.float64)
+    return (np.rint(bias.astype(np.float64) / unit) * unit).astype(np.float32)
+
+
+def _mean_difference(right: list[Tensor], made: list[Tensor]) -> NDArray[np.float32]:
     """(C,) of two values over all pictures and pixels."""
     total, count = torch.zeros(right[0].shape[1], dtype=torch.float64), 0
     for one, other in zip(right, made, strict=True):
         axes = [axis for axis in range(one.ndim) if axis != 1]
         total += (one - other).double().sum(axes)
         count += one.numel() // one.shape[1]
-    return (total / count).float()
+    return (total / count).float().numpy()
 
 
 def _with_bias(node: g.Node, bias: NDArray[np.float32] | None) -> g.Node:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hswish.quantize.places import readers_of
+from hswish.quantize.places import is_layer, readers_of
 from hswish.spec import graph as g
 
 
@@ -38,8 +38,9 @@ def pad_channels(graph: g.Graph, multiple: int = 16) -> g.Graph:
             continue
         for name in names:
             nodes[name] = _grown(nodes[name], extra)
-        for reader in {reader.name for name in names for reader in readers[name]} - names:
-            nodes[reader] = _ignoring(nodes[reader], extra)
+        for reader in {reader.name for name in names for reader in readers[name]}:
+            if is_layer(nodes[reader]) and not _is_depthwise(nodes[reader]):
+                nodes[reader] = _ignoring(nodes[reader], extra)
     return replace(graph, nodes=tuple(nodes[node.name] for node in graph.nodes))
 
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from hswish.quantize.bias import correct_bias
 from hswish.quantize.equalise import equalise
 from hswish.quantize.places import Scheme, places
-from hswish.quantize.ranges import histograms, least_error, minmax, value_ranges
+from hswish.quantize.ranges import Histogram, histograms, least_error, minmax, value_ranges
 from hswish.quantize.repair import channel_reach, repair
 from hswish.quantize.weights import largest_scales, weight_scales
-from hswish.spec.graph import Convolution, Graph, Linear
+from hswish.spec.graph import INPUT, Convolution, Graph, Linear
 from hswish.spec.quantized import QuantizedGraph, Range
 
 
@@ -34,6 +34,37 @@ class Passes:
     correct_bias: bool = True
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A graph on which the passes that do not depend on a scheme have been run, and what calibration saw of it."""
+
+    graph: Graph
+    seen: Mapping[str, Histogram]
+    """of every value"""
+    batches: Sequence[NDArray[np.float32]]
+    passes: Passes
+
+
+def prepare(graph: Graph, batches: Sequence[NDArray[np.float32]], passes: Passes | None = None) -> Prepared:
+    """Repair and equalise `graph`, and look at `batches` (N, C, H, W) of preprocessed pictures."""
+    passes = passes or Passes()
+    if passes.repair:
+        graph = repair(graph, batches)
+    if passes.equalise:
+        graph = equalise(graph, channel_reach(graph, batches))
+    seen = histograms(graph, [INPUT, *(node.name for node in graph.nodes)], batches)
+    return Prepared(graph=graph, seen=seen, batches=batches, passes=passes)
+
+
+def round_all(prepared: Prepared, scheme: Scheme) -> QuantizedGraph:
+    """What `scheme` rounds, with ranges, scales and corrected biases."""
+    graph, passes = prepared.graph, prepared.passes
+    found = places(graph, scheme)
+    values = value_ranges(graph, found.values, prepared.seen, least_error if passes.fit_ranges else minmax)
+    net = with_scales(graph, values, found.layers, scheme, fitted=passes.fit_weights)
+    return correct_bias(net, graph, prepared.batches) if passes.correct_bias else net
+
+
 def quantize(
     graph: Graph,
     batches: Sequence[NDArray[np.float32]],
@@ -41,16 +72,7 @@ def quantize(
     passes: Passes | None = None,
 ) -> QuantizedGraph:
     """`graph` in 8 bits, calibrated on `batches` (N, C, H, W) of preprocessed pictures."""
-    scheme, passes = scheme or Scheme(), passes or Passes()
-    if passes.repair:
-        graph = repair(graph, batches)
-    if passes.equalise:
-        graph = equalise(graph, channel_reach(graph, batches))
-    found = places(graph, scheme)
-    choose = least_error if passes.fit_ranges else minmax
-    values = value_ranges(graph, found.values, histograms(graph, found.values, batches), choose)
-    net = with_scales(graph, values, found.layers, scheme, fitted=passes.fit_weights)
-    return correct_bias(net, graph, batches) if passes.correct_bias else net
+    return round_all(prepare(graph, batches, passes), scheme or Scheme())
 
 
 def with_scales(

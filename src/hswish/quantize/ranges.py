@@ -87,21 +87,21 @@ def minmax(histogram: Histogram) -> Range:
 
 
 def least_error(histogram: Histogram) -> Range:
-    """The range with the least squared error."""
+    """The range with the least squared error: its ends are sought in turn."""
     if histogram.high <= histogram.low or len(histogram.counts) == 1:
         return minmax(histogram)
     centres, counts = histogram.centres, histogram.counts
-    best, best_error = minmax(histogram), np.inf
-    lows = _PARTS * min(histogram.low, 0.0) if histogram.low < 0 else np.zeros(1)
-    highs = _PARTS * max(histogram.high, 0.0) if histogram.high > 0 else np.zeros(1)
-    for low in lows:
-        for high in highs:
-            tried = Range.over(low, high)
-            codes = np.clip(np.rint(centres / tried.scale) + tried.zero_point, 0, LEVELS)
-            error = float(counts @ ((codes - tried.zero_point) * tried.scale - centres) ** 2)
-            if error < best_error:
-                best, best_error = tried, error
-    return best
+
+    def error(low: float, high: float) -> float:
+        tried = Range.over(low, high)
+        codes = np.clip(np.rint(centres / tried.scale) + tried.zero_point, 0, LEVELS)
+        return float(counts @ ((codes - tried.zero_point) * tried.scale - centres) ** 2)
+
+    low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
+    for _ in range(2):
+        high = min((part * max(histogram.high, 0.0) for part in _PARTS), key=lambda end: error(low, end))
+        low = min((part * min(histogram.low, 0.0) for part in _PARTS), key=lambda end: error(end, high))
+    return Range.over(low, high)
 
 
 def value_ranges(

@@ -1,0 +1,187 @@
+"""Eight bits in each runtime: written as simulated, measured beside float32, refused where they cost too much."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hswish.data import open_data
+from hswish.data.source import DataSource
+from hswish.export import ExportOptions, export
+from hswish.export.int8 import Int8Settings, export_int8
+from hswish.export.onnx import OnnxWriter
+from hswish.models.engine import TorchEngine
+from hswish.quantize.simulate import SimulatedNetwork, run
+from hswish.runtime import Predictor, open_engine
+from hswish.spec.errors import DataError, OptionError, ParityError
+from hswish.spec.interface import Interface
+from hswish.spec.quantized_file import read_quantized
+from tests.contract.networks import CLASSES, network, pictures
+
+PACKAGES = {"onnx": "onnx", "openvino": "openvino", "litert": "ai_edge_litert"}
+CLASSIFIER, SEGMENTER = "mobilenet_v3_small", "lraspp_mobilenet_v3_small"
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures labelled by the float32 network itself: it scores 1, and 8 bits score their agreement with it."""
+    folder = tmp_path_factory.mktemp("labelled")
+    predictor = Predictor(TorchEngine(network(CLASSIFIER)))
+    for split, seed in (("train", 1), ("val", 2)):
+        for index, picture in enumerate(pictures(24, seed)):
+            place = folder / split / predictor(picture).label
+            place.mkdir(parents=True, exist_ok=True)
+            picture.save(place / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("masked")
+    predictor = Predictor(TorchEngine(network(SEGMENTER)))
+    (folder / "classes.txt").write_text("\n".join(CLASSES))
+    for split, seed in (("train", 1), ("val", 2)):
+        for kind in ("images", "masks"):
+            (folder / kind / split).mkdir(parents=True)
+        for index, picture in enumerate(pictures(16, seed)):
+            picture.save(folder / "images" / split / f"{index}.png")
+            Image.fromarray(predictor(picture).mask).save(folder / "masks" / split / f"{index}.png")
+    return folder
+
+
+@cache
+def opened(folder: Path) -> DataSource:
+    return open_data(str(folder))
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino", "litert"])
+@pytest.mark.parametrize("name", [CLASSIFIER, SEGMENTER])
+def test_each_runtime_answers_as_simulated(
+    format: str, name: str, tmp_path: Path, labelled: Path, masked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(PACKAGES[format])
+    nets = []
+    monkeypatch.setattr("hswish.export.int8.SimulatedNetwork", lambda net: nets.append(net) or SimulatedNetwork(net))
+    source = opened(labelled if name == CLASSIFIER else masked)
+    (report,) = export_int8(
+        network(name), [format], tmp_path / "net", Int8Settings(source=source, allow_drop=True), threads=1
+    )
+    assert report.float_score == 1
+    assert report.score > 0.8
+    assert all(path.name.startswith("net.int8.") for path in tmp_path.iterdir())
+    kinds = {(step.kind, step.dtype) for step in report.operators}
+    layer = {"onnx": ("QLinearConv", "uint8"), "openvino": ("Convolution", "uint8"), "litert": ("CONV_2D", "int8")}
+    assert layer[format] in kinds
+    assert not {kind for kind, dtype in kinds if kind in ("HardSwish", "HardSigmoid")}
+    assert [step.kind for step in report.operators if step.kind == "HARD_SWISH" and step.dtype == "int8"] == []
+    engine = open_engine(tmp_path / report.file, threads=1)
+    assert engine.interface.precision == "int8"
+    assert engine.description == network(name).description
+    batch = np.stack([network(name).preprocess(picture) for picture in pictures(4, 5)])
+    (wanted,) = run(SimulatedNetwork(nets[0]), [batch])
+    with torch.inference_mode():
+        exact = network(name)(torch.from_numpy(batch)).numpy()
+    found = engine.run(batch)
+    # A runtime rounds here and there once more (gates, sums); it must be far nearer the simulated network than
+    # a layer written wrongly would leave it.
+    assert np.abs(found - wanted).mean() < 0.05 * np.abs(exact).max()
+    assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.99
+    assert report.float_ms > 0
+    assert report.bytes < report.float_bytes or format == "openvino"  # a long list of steps
+
+
+def test_our_own_file_is_the_simulated_network(tmp_path: Path, labelled: Path) -> None:
+    settings = Int8Settings(source=opened(labelled), allow_drop=True)
+    (report,) = export_int8(network(CLASSIFIER), ["native"], tmp_path / "net", settings)
+    net, description, interface = read_quantized(tmp_path / "net.int8.safetensors")
+    assert description == network(CLASSIFIER).description
+    assert interface == Interface(size=(48, 64), precision="int8")
+    assert report.score == report.simulated
+    assert net.values["input"].scale > 0
+
+
+def test_what_is_embedded_is_embedded_in_8_bits(tmp_path: Path, masked: Path) -> None:
+    options = ExportOptions(embed=("preprocess", "argmax"))
+    settings = Int8Settings(source=opened(masked), allow_drop=True)
+    (report,) = export_int8(network(SEGMENTER), ["onnx"], tmp_path / "net", settings, options=options, threads=1)
+    assert report.score > 0.8
+    engine = open_engine(tmp_path / report.file)
+    assert (engine.interface.takes, engine.interface.gives) == ("pixels", "mask")
+
+
+class Sloppy(OnnxWriter):
+    """Writes 8-bit files whose last layer answers the other way round."""
+
+    def write(self, job, path: Path) -> None:
+        net = job.quantized
+        if net is not None:
+            *before, last = net.graph.nodes
+            turned = replace(last, weight=-last.weight, bias=-last.bias)
+            job = replace(job, quantized=replace(net, graph=replace(net.graph, nodes=(*before, turned))))
+        super().write(job, path)
+
+
+def test_a_file_that_loses_too_much_is_not_kept(
+    tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hswish.export.int8.writers", lambda names: [Sloppy()])
+    settings = Int8Settings(source=opened(labelled))
+    with pytest.raises(ParityError, match=r"onnx: in 8 bits it loses .* points of top1 .*; nothing was written"):
+        export_int8(network(CLASSIFIER), ["onnx"], tmp_path / "net", settings, threads=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_calibration_data_that_does_not_do_is_refused(tmp_path: Path, labelled: Path) -> None:
+    source = opened(labelled)
+    few = source.divided({"train": source.splits["train"][:5], "val": source.splits["val"]}, "made here")
+    first = source.splits["train"][0].target
+    same = [item for item in source.splits["train"] if item.target == first] * 20
+    alike = source.divided({"train": tuple(same[:20]), "val": source.splits["val"]}, "made here")
+    blind = source.divided({"train": source.splits["train"]}, "made here")
+    for data, reason in (
+        (few, "needs 16 pictures or more, there are 5"),
+        (alike, "all 20 calibration pictures are of one class"),
+        (blind, "has no split val or test"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            export_int8(network(CLASSIFIER), ["onnx"], tmp_path / "n", Int8Settings(source=data))
+    with pytest.raises(OptionError, match="8 or 7 bits"):
+        Int8Settings(source=source, weight_bits=4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("format", "reason"),
+    [("coreml", "coreml has no --int8: "), ("ncnn", "ncnn has no --int8: ")],
+)
+def test_formats_without_int8_say_why(format: str, reason: str, tmp_path: Path, labelled: Path) -> None:
+    with pytest.raises(OptionError, match=reason):
+        export_int8(network(CLASSIFIER), [format], tmp_path / "n", Int8Settings(source=opened(labelled)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino", "litert"])
+def test_weights_alone_in_8_bits(format: str, tmp_path: Path) -> None:
+    pytest.importorskip(PACKAGES[format])
+    model = network(SEGMENTER)
+    options = ExportOptions(int8_weights=True)
+    (report,) = export(model, [format], tmp_path / "net", pictures(2), options=options, threads=1)
+    assert report.largest_difference <= max(1e-4, 1e-5 * report.largest_logit)
+    (plain,) = export(model, [format], tmp_path / "plain", pictures(2), threads=1)
+    assert report.bytes < 0.85 * plain.bytes  # so small a file is half description
+    engine = open_engine(tmp_path / report.file)
+    batch = np.stack([model.preprocess(picture) for picture in pictures(3, 4)])
+    with torch.inference_mode():
+        wanted = model(torch.from_numpy(batch)).numpy()
+    difference = np.abs(engine.run(batch) - wanted)
+    assert 0 < difference.max() < 0.05 * np.abs(wanted).max()
+
+
+def test_two_types_of_one_weight_are_refused() -> None:
+    with pytest.raises(OptionError, match="two types of one weight"):
+        ExportOptions(half=True, int8_weights=True)

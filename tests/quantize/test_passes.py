@@ -1,0 +1,203 @@
+"""Each pass alone: exact where it says so, better where it says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from hswish.quantize import Passes, Scheme, quantize
+from hswish.quantize.bias import correct_bias
+from hswish.quantize.equalise import equalise
+from hswish.quantize.finetune import Finetuning, distance, finetune
+from hswish.quantize.network import GraphNetwork
+from hswish.quantize.pad import pad_channels
+from hswish.quantize.ranges import histograms, least_error, minmax, needed
+from hswish.quantize.reference import activation
+from hswish.quantize.repair import channel_reach, repair
+from hswish.quantize.sensitivity import fall_back, sensitivity
+from hswish.quantize.simulate import SimulatedNetwork, run
+from hswish.quantize.splitting import FACTOR, factors
+from hswish.quantize.weights import largest_scales, weight_scales
+from hswish.spec import graph as g
+from hswish.spec.errors import OptionError
+from hswish.spec.quantized import BIAS_LIMIT, QuantizedGraph, Range
+from tests.quantize.conftest import batch_of, graph_of
+
+NAIVE = Passes(repair=False, equalise=False, fit_ranges=False, fit_weights=False, correct_bias=False)
+
+
+def answers(graph: g.Graph, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    (made,) = run(GraphNetwork(graph), [batch])
+    return made
+
+
+def error_of(weight: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(out,) squared error of 8-bit weights, the slow way."""
+    rows = weight.reshape(len(weight), -1).astype(np.float64)
+    steps = scale.astype(np.float64)[:, None]
+    return ((np.clip(np.rint(rows / steps), -127, 127) * steps - rows) ** 2).sum(1)
+
+
+def test_weight_scales_have_the_least_error() -> None:
+    weight = np.random.default_rng(0).standard_t(3, (6, 4000)).astype(np.float32)  # with large ones here and there
+    fitted, usual = weight_scales(weight), largest_scales(weight)
+    assert (error_of(weight, fitted) <= error_of(weight, usual)).all()
+    assert error_of(weight, fitted).sum() < error_of(weight, usual).sum()
+    tried = [error_of(weight, usual * np.float32(part)) for part in np.linspace(0.2, 1.1, 200)]
+    assert (error_of(weight, fitted) <= 1.03 * np.min(tried, 0)).all()
+
+
+def test_biases_of_channels_that_are_nearly_zero_fit_their_integers() -> None:
+    weight = np.array([[1.0, -1.0], [1e-9, 0.0], [0.0, 0.0]], np.float32)
+    bias = np.array([0.5, 2.0, -7.0], np.float32)
+    for scales in (weight_scales, largest_scales):
+        codes = np.rint(bias / (0.01 * scales(weight, 8, bias, 0.01)))
+        assert np.abs(codes).max() <= BIAS_LIMIT
+        np.testing.assert_allclose(codes * 0.01 * scales(weight, 8, bias, 0.01), bias, atol=1e-4)
+
+
+def test_ranges_have_less_error_than_the_extremes() -> None:
+    graph, batch = graph_of("mobilenet_v3_small"), batch_of()
+    name = "backbone.blocks.3.expand.act"
+    found = histograms(graph, [name], [batch[:4], batch[4:]])[name]
+    assert found.counts.sum() == pytest.approx(batch.shape[0] * np.prod(graph.shape(name)[1:]))
+    values = answers(replace(graph, output=name), batch)
+    assert found.low == values.min()
+    assert found.high == values.max()
+
+    def error(held: Range) -> float:
+        return float(np.square(held.real(held.quantise(values)) - values, dtype=np.float64).mean())
+
+    assert error(least_error(found)) < error(minmax(found))
+    far = replace(
+        found,
+        high=found.low + 3 * (found.high - found.low),
+        counts=np.concatenate([found.counts * 1e4, np.zeros(2 * len(found.counts))]),
+    )
+    far.counts[-1] = 1
+    assert least_error(far).high < 0.5 * far.high
+
+
+@pytest.mark.parametrize("kind", ["hard_swish", "hard_sigmoid", "relu"])
+def test_what_is_clipped_before_an_activation_changes_nothing(kind: g.ActivationKind) -> None:
+    node = g.Activation(name="act", inputs=("x",), shape=(1, 1), kind=kind)
+    values = np.linspace(-9, 9, 1001, dtype=np.float32)
+    low, high = needed([node])
+    np.testing.assert_array_equal(activation(kind, values.clip(low, high)), activation(kind, values))
+    assert needed([node, g.GlobalPool(name="p", inputs=("x",), shape=(1, 1))]) == (-np.inf, np.inf)
+
+
+def test_repair_takes_out_dead_channels_alone() -> None:
+    graph, batch = graph_of("mobilenet_v3_large_minimal"), batch_of()
+    assert answers(repair(graph, [batch]), batch) == pytest.approx(answers(graph, batch), abs=1e-3)
+    writer, reader = "backbone.blocks.2.expand.conv", "backbone.blocks.2.depthwise.conv"
+    bias = graph[writer].bias.copy()  # type: ignore[attr-defined]
+    bias[3] = -1e4  # ReLU gives 0 for ever
+    killed = tuple(replace(node, bias=bias) if node.name == writer else node for node in graph.nodes)
+    repaired = repair(replace(graph, nodes=killed), [batch])
+    assert not repaired[reader].weight[3].any()  # type: ignore[attr-defined]
+    assert repaired[reader].weight[2].any()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_large", "mobilenet_v3_large_minimal", "lraspp_mobilenet_v3_small"])
+def test_equalisation_is_exact_and_evens_the_channels(name: str) -> None:
+    graph, batch = graph_of(name), batch_of()
+    before = channel_reach(graph, [batch])
+    made = equalise(graph, before)
+    wanted = answers(graph, batch)
+    np.testing.assert_allclose(answers(made, batch), wanted, atol=1e-4 * np.abs(wanted).max())
+    after = channel_reach(made, [batch])
+    value = "backbone.blocks.1.expand.act"  # ReLU, read by a depthwise convolution
+    assert np.ptp(np.log(after[value] + 1e-6)) < np.ptp(np.log(before[value] + 1e-6))
+    changed = [node.name for node, old in zip(made.nodes, graph.nodes, strict=True) if node is not old]
+    assert ("backbone.stem.conv" in changed) == name.endswith("minimal"), "elsewhere h-swish follows it"
+    if name == "mobilenet_v3_large":
+        assert "backbone.blocks.3.se.reduce" in changed, "squeeze-and-excitation reads what was scaled"
+        assert "backbone.blocks.7.depthwise.conv" not in changed
+
+
+def test_padded_channels_change_nothing(graph: g.Graph, batch: NDArray[np.float32]) -> None:
+    padded = pad_channels(graph, 16)
+    for node in padded.nodes:
+        if isinstance(node, g.Convolution) and node.depthwise:
+            assert node.groups % 16 == 0
+    wanted = answers(graph, batch)
+    np.testing.assert_allclose(answers(padded, batch), wanted, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_bias_correction_takes_out_the_shift(graph: g.Graph, batch: NDArray[np.float32]) -> None:
+    rough = quantize(graph, [batch], passes=NAIVE)
+    rough = replace(rough, scales={name: scale * 4 for name, scale in rough.scales.items()})  # 6 bits: a shift shows
+    corrected = correct_bias(rough, graph, [batch[:4], batch[4:]])
+    wanted = answers(graph, batch)
+
+    def shift(net: QuantizedGraph) -> float:
+        (made,) = run(SimulatedNetwork(net), [batch])
+        axes = tuple(axis for axis in range(made.ndim) if axis != 1)
+        return float(np.abs((made - wanted).mean(axes)).max())
+
+    assert shift(corrected) < 0.2 * shift(rough)
+
+
+def test_the_layer_that_rounding_hurts_most_comes_first() -> None:
+    graph, batch = graph_of("mobilenet_v3_small"), batch_of()
+    net = quantize(graph, [batch], passes=NAIVE)
+    worst = "backbone.blocks.4.project.conv"
+    net = replace(net, scales={name: scale * (30 if name == worst else 1) for name, scale in net.scales.items()})
+    table = sensitivity(net, graph, [batch[:4]])
+    assert table[0].layer == worst
+    assert table[0].error > 1.5 * table[1].error
+    assert {row.layer for row in table} == set(net.scales)
+
+
+def test_layers_are_left_in_float_until_little_is_lost() -> None:
+    net = quantize(graph_of("mobilenet_v3_small"), [batch_of(2)], passes=NAIVE)
+    order = list("abcdefgh")
+    lost = {0: 0.2, 1: 0.1, 2: 0.12, 4: 0.01, 8: 0.0}
+    tried: list[int] = []
+
+    def quantise(kept: frozenset[str]) -> QuantizedGraph:
+        tried.append(len(kept))
+        return replace(net, notes={"kept": str(len(kept))})
+
+    def drop(made: QuantizedGraph) -> float:
+        return lost[int(made.notes["kept"])]
+
+    assert fall_back(quantise, drop, lambda made: order, 0.02)[1:] == (("a", "b", "c", "d"), 0.01)
+    assert tried == [0, 1, 2, 4]
+    assert fall_back(quantise, drop, lambda made: order, 0.5)[1:] == ((), 0.2)
+    assert fall_back(quantise, drop, lambda made: order, 0.0, most=2)[1:] == (("a",), 0.1)
+
+
+def test_fine_tuning_brings_the_answers_nearer() -> None:
+    graph, batch = graph_of("mobilenet_v3_small"), batch_of()
+    rough = quantize(graph, [batch], passes=NAIVE)
+    rough = replace(rough, scales={name: scale * 8 for name, scale in rough.scales.items()})  # 5 bits
+    losses: list[float] = []
+    tuned = finetune(
+        rough, graph, [batch], Finetuning(steps=25, rate=1e-3), lambda done, total, loss: losses.append(loss)
+    )
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:2])
+    wanted = torch.from_numpy(answers(graph, batch))
+    (before,), (after,) = (run(SimulatedNetwork(net), [batch]) for net in (rough, tuned))
+    assert distance(torch.from_numpy(after), wanted) < 0.9 * distance(torch.from_numpy(before), wanted)
+    assert tuned.values == rough.values
+    with pytest.raises(OptionError, match="at least one step"):
+        Finetuning(steps=0)
+
+
+def test_a_factor_of_six_goes_as_far_as_the_next_layers() -> None:
+    graph = graph_of("mobilenet_v3_small")
+    net = quantize(graph, [batch_of()], Scheme(fused=frozenset({"relu"}), fused_add=False, squeeze="int8"), NAIVE)
+    found = factors(net)
+    block = "backbone.blocks.4"
+    assert found[f"{block}.depthwise.act"] == FACTOR
+    assert found[f"{block}.se.pool"] == FACTOR
+    assert f"{block}.project.conv" not in found
+    assert f"{block}.se.gate" not in found
+    assert set(found.values()) == {FACTOR}
+    assert not factors(quantize(graph, [batch_of()], passes=NAIVE)), "where h-swish is fused nothing is split"
