@@ -36,7 +36,7 @@ from hswish.runtime.exported import ExportedEngine, Operator
 from hswish.spec.artifact import Description
 from hswish.spec.errors import OptionError, ParityError, SaveError
 from hswish.spec.files import explain_os_error
-from hswish.spec.graph import INPUT, Graph
+from hswish.spec.graph import INPUT, FromPixels, Graph, Grey
 from hswish.spec.quantized import QuantizedGraph
 
 INNER = ".int8"
@@ -193,7 +193,8 @@ class _Exporting:
         """What the writer is given: the quantised graph with what is to be embedded."""
         pixels, mask = "preprocess" in self.options.embed, "argmax" in self.options.embed
         graph = embed(net.graph, self.plain.description.preprocess if pixels else None, mask)
-        first = graph.nodes[0].name if pixels else INPUT
+        made = [node.name for node in graph.nodes if isinstance(node, (FromPixels, Grey))]
+        first = made[-1] if made else INPUT  # what the network reads
         values = {first if name == INPUT else name: held for name, held in net.values.items()}
         whole = replace(net, graph=graph, values=values)
         return replace(self.embedded, graph=graph, quantized=whole, interface=self.interface)

@@ -13,11 +13,16 @@ from hswish.spec.quantized import QuantizedGraph, Range
 
 def run_reference(net: QuantizedGraph, batch: NDArray[np.float32]) -> NDArray[Any]:
     """The answer of `net` to a batch (N, C, H, W): logits in float32, or a mask."""
+    return reference_values(net, batch)[net.graph.output]
+
+
+def reference_values(net: QuantizedGraph, batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """Every value of `net`, the input included, as it is held: bytes where it has a range."""
     values: dict[str, NDArray[Any]] = {g.INPUT: _held(net, g.INPUT, batch)}
     for node in net.graph.nodes:
         real = _compute(net, node, [values[name] for name in node.inputs])
         values[node.name] = _held(net, node.name, real)
-    return values[net.graph.output]
+    return values
 
 
 def _held(net: QuantizedGraph, name: str, real: NDArray[Any]) -> NDArray[Any]:
