@@ -1,6 +1,7 @@
-"""The native engine beside every other CPU runtime: one picture at a time, float32.
+"""The native engine beside every other CPU runtime: one picture at a time, in float32 and in 8 bits.
 
-    python -m benchmarks.native                      # tables; about a minute with two peers
+    python -m benchmarks.native                      # tables; some minutes with all peers
+    python -m benchmarks.native --precision int8     # one of them
     python -m benchmarks.native --threads 2 --json   # one list of rows
     python -m benchmarks.native --layers large-224   # where the time goes, step by step
     python -m benchmarks.native --plot native.png
@@ -9,8 +10,9 @@ Measured: see the table in docs/native.md, with machine and versions.
 
 Engine and peers take turns in one process, so that a busy moment falls on all alike; the first turns are thrown
 away. `ratio` is the best peer's median over ours: above 1, ours is faster. Every timed call's answer is compared with
-torch's float32 network; an answer that is off ends the benchmark. Peers that are not installed are named and left
-out: see benchmarks/native_peers.py.
+torch's float32 network; an answer that is off ends the benchmark (in 8 bits: one that is not much alike; ours is held
+to the integer reference bit by bit in tests/runtime/native). Peers that are not installed are named and left out: see
+benchmarks/native_peers.py and, for what quantises them, benchmarks/native_int8_peers.py.
 
 The hardware limit is measured too: a loop of multiply-adds that touch nothing but registers.
 """
@@ -32,12 +34,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.native_int8_peers import INT8_PEERS, likeness, pictures
 from benchmarks.native_peers import PEERS, AbsentError, Case, Floats, Run, open_peer
 from benchmarks.startup import machine
+from hswish.export.trace import trace
 from hswish.models import DescribedModule, create_model, save
+from hswish.quantize import quantize
 from hswish.runtime.native import NativeEngine
 from hswish.runtime.native.library import library
 from hswish.spec.budget import layer_costs
+from hswish.spec.interface import Interface
+from hswish.spec.quantized_file import SUFFIX, write_quantized
 
 CASES: dict[str, tuple[str, dict[str, Any], int, int]] = {
     "large-224": ("mobilenet_v3_large", {}, 224, 224),
@@ -46,6 +53,9 @@ CASES: dict[str, tuple[str, dict[str, Any], int, int]] = {
 }
 TOLERANCE = 1e-3
 """of the largest logit: other runtimes round in another order, and some multiply with another algorithm"""
+ALIKE = 0.9
+"""correlation of an 8-bit answer with the float32 network's; random weights bear rounding worse than trained ones"""
+PRECISIONS = {"float32": PEERS, "int8": INT8_PEERS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,33 +108,44 @@ def prepared(name: str) -> Case:
     return Case(name=name, model=settled(model, options), height=height, width=width)
 
 
-def native(case: Case, folder: Path, threads: int) -> tuple[NativeEngine, Run]:
+def native(case: Case, folder: Path, threads: int, precision: str = "float32") -> tuple[NativeEngine, Run]:
     """The engine, opened from a file as a user would."""
-    path = folder / f"{case.name}.safetensors"
-    assert isinstance(case.model, DescribedModule)
-    save(case.model, path)
+    path = folder / f"{case.name}{SUFFIX if precision == 'int8' else '.safetensors'}"
+    if precision == "float32":
+        save(case.model, path)
+    elif not path.exists():
+        net = quantize(trace(case.model, (case.height, case.width)), pictures(case))
+        write_quantized(path, net, case.model.description, Interface(precision="int8"))
     engine = NativeEngine(path, threads)
     return engine, engine.run
 
 
-def measure(case: Case, peers: Sequence[str], folder: Path, threads: int, runs: int) -> Row:
+def contenders_of(case: Case, peers: Sequence[str], folder: Path, threads: int, precision: str) -> dict[str, Run]:
+    """The engine and those of `peers` that are here and know the precision."""
+    found: dict[str, Run] = {"native": native(case, folder, threads, precision)[1]}
+    for name in peers:
+        if name not in PRECISIONS[precision]:
+            continue
+        try:
+            found[name] = open_peer(name, case, folder, threads, PRECISIONS[precision])
+        except AbsentError as error:
+            print(f"{case.name}, {precision}: without {name}: {error}", file=sys.stderr)
+    return found
+
+
+def measure(case: Case, peers: Sequence[str], folder: Path, threads: int, runs: int, precision: str = "float32") -> Row:
     """Time the engine and `peers` in turns."""
-    x = np.random.default_rng(0).normal(size=(1, 3, case.height, case.width)).astype(np.float32)
+    x = case.picture()
     with torch.inference_mode():
         wanted = case.model(torch.from_numpy(x)).numpy()
-    contenders: dict[str, Run] = {"native": native(case, folder, threads)[1]}
-    for name in peers:
-        try:
-            contenders[name] = open_peer(name, case, folder, threads)
-        except AbsentError as error:
-            print(f"{case.name}: without {name}: {error}", file=sys.stderr)
+    contenders = contenders_of(case, peers, folder, threads, precision)
     taken_ms: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(runs + 3):
         for name, run in contenders.items():
             start = time.perf_counter()
             answer = run(x)
             elapsed_ms = 1000 * (time.perf_counter() - start)
-            check(f"{case.name}, {name}", answer, wanted)
+            check(f"{case.name}, {name}", answer, wanted, precision)
             if turn >= 3:
                 taken_ms[name].append(elapsed_ms)
     medians = {name: round(statistics.median(values), 3) for name, values in taken_ms.items()}
@@ -132,7 +153,7 @@ def measure(case: Case, peers: Sequence[str], folder: Path, threads: int, runs: 
     best = min(medians, key=lambda name: medians[name]) if medians else None
     return Row(
         case=case.name,
-        precision="float32",
+        precision=precision,
         threads=threads,
         engine_ms=ours,
         best_peer=best,
@@ -142,9 +163,13 @@ def measure(case: Case, peers: Sequence[str], folder: Path, threads: int, runs: 
     )
 
 
-def check(who: str, answer: Floats, wanted: Floats) -> None:
+def check(who: str, answer: Floats, wanted: Floats, precision: str = "float32") -> None:
     """A fast answer that is wrong is no answer."""
     answer = np.asarray(answer).reshape(wanted.shape)
+    if precision == "int8":
+        if not likeness(answer, wanted) > ALIKE:
+            raise SystemExit(f"{who}: its answer is like the network's by {likeness(answer, wanted):.2f} only")
+        return
     error = float(np.abs(answer - wanted).max() / np.abs(wanted).max())
     if not error < TOLERANCE:
         raise SystemExit(f"{who}: its answer is off by {error:.1e} of the largest logit")
@@ -163,7 +188,7 @@ def hardware_limit(level: str) -> float:
 def steps(case: Case, folder: Path, runs: int) -> list[Step]:
     """The engine's own time, step by step, on one thread."""
     engine, run = native(case, folder, 1)
-    x = np.random.default_rng(0).normal(size=(1, 3, case.height, case.width)).astype(np.float32)
+    x = case.picture()
     out, limit = run(x), hardware_limit(engine.level)
     assert isinstance(case.model, DescribedModule)
     costs = layer_costs(case.model.architecture, case.height, case.width)
@@ -192,11 +217,11 @@ def steps(case: Case, folder: Path, runs: int) -> list[Step]:
 def table(rows: Sequence[Row]) -> str:
     """The rows for people."""
     names = sorted({name for row in rows for name in row.peers_ms})
-    lines = [f"{'float32, ms':24}{'threads':>8}{'native':>10}" + "".join(f"{name:>13}" for name in names) + "   ratio"]
+    lines = [f"{'ms':32}{'threads':>8}{'native':>10}" + "".join(f"{name:>13}" for name in names) + "   ratio"]
     for row in rows:
         times = "".join(f"{row.peers_ms[name]:>13.2f}" if name in row.peers_ms else f"{'':13}" for name in names)
         ratio = f"{row.ratio:.2f}" if row.ratio else "-"
-        lines.append(f"{row.case:24}{row.threads:>8}{row.engine_ms:>10.2f}{times}{ratio:>8}")
+        lines.append(f"{row.case:22}{row.precision:>10}{row.threads:>8}{row.engine_ms:>10.2f}{times}{ratio:>8}")
     return "\n".join(lines)
 
 
@@ -218,7 +243,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     for axis, row in zip(axes[0], rows, strict=True):
         times = {"native": row.engine_ms, **dict(sorted(row.peers_ms.items(), key=lambda item: item[1]))}
         axis.bar(list(times), list(times.values()), color=["tab:blue"] + ["tab:gray"] * len(row.peers_ms))
-        axis.set_title(f"{row.case}, {row.threads} thread{'s' if row.threads > 1 else ''}")
+        axis.set_title(f"{row.case}, {row.precision}, {row.threads} thread{'s' if row.threads > 1 else ''}")
         axis.set_ylabel("ms")
         axis.tick_params(axis="x", rotation=30)
     figure.savefig(path)
@@ -230,6 +255,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=60, help="timed calls of each contender")
     parser.add_argument("--case", nargs="+", choices=tuple(CASES), default=list(CASES))
+    parser.add_argument("--precision", nargs="+", choices=tuple(PRECISIONS), default=list(PRECISIONS))
     parser.add_argument("--peer", nargs="*", choices=tuple(PEERS), default=list(PEERS))
     parser.add_argument("--models", type=Path, help="folder of the peers' files, to keep them")
     parser.add_argument("--json", action="store_true", help="print the rows as a JSON list")
@@ -246,7 +272,11 @@ def main() -> None:
             found = steps(prepared(options.layers), folder, options.runs)
             print(json.dumps([asdict(row) for row in found], indent=2) if options.json else step_table(found))
             return
-        rows = [measure(prepared(name), options.peer, folder, options.threads, options.runs) for name in options.case]
+        rows = [
+            measure(case, options.peer, folder, options.threads, options.runs, precision)
+            for case in map(prepared, options.case)
+            for precision in options.precision
+        ]
     if options.plot:
         plot(rows, options.plot)
     print(json.dumps([asdict(row) for row in rows], indent=2) if options.json else f"{machine()}\n\n{table(rows)}")

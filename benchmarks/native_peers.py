@@ -1,28 +1,32 @@
 """The runtimes that the native engine is measured against: each an optional package, each with its best settings.
 
-A peer takes the float32 network of a case from a file in the folder that `--models` names. A file that is not there
-is made, if the converter is installed:
+A peer takes the network of a case from a file in the folder that `--models` names. A file that is not there is
+written by `hswish.export`, as a user would:
 
-    onnxruntime, openvino   CASE.onnx              torch.onnx (packages onnx, onnxscript)
-    ncnn                    CASE.ncnn.param, .bin  pnnx
-    litert                  CASE.tflite            litert_torch, which brings its own torch: make it elsewhere
-    executorch              CASE.pte               executorch, the same
+    onnxruntime, openvino   CASE.onnx
+    ncnn                    CASE.param, .bin
+    litert                  CASE.tflite
+    executorch              CASE.pte
+
+What they are given in 8 bits, benchmarks/native_int8_peers.py makes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+
+from hswish.export.formats import writer
+from hswish.export.pipeline import ExportOptions, make_job
+from hswish.models import DescribedModule
 
 Floats = NDArray[np.float32]
 Run = Callable[[Floats], Floats]
@@ -38,27 +42,37 @@ class Case:
     """One network at one input size."""
 
     name: str
-    model: nn.Module
+    model: DescribedModule
     height: int
     width: int
 
-    def example(self) -> torch.Tensor:
-        """Any input of its shape."""
-        return torch.zeros(1, 3, self.height, self.width)
+    def picture(self, seed: int = 0) -> Floats:
+        """A normalised input (1, C, H, W)."""
+        return np.random.default_rng(seed).normal(size=(1, 3, self.height, self.width)).astype(np.float32)
 
 
 def onnxruntime(case: Case, folder: Path, threads: int) -> Run:
+    return onnx_run(exported(case, folder, "onnx"), threads)
+
+
+def onnx_run(path: Path, threads: int) -> Run:
+    """An ONNX file in ONNX Runtime."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    session = ort.InferenceSession(str(_onnx(case, folder)), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda x: session.run(None, {name: x})[0]
 
 
 def openvino(case: Case, folder: Path, threads: int) -> Run:
+    return openvino_run(exported(case, folder, "onnx"), threads)
+
+
+def openvino_run(model: Any, threads: int) -> Run:
+    """A file, or a model of OpenVINO's, in OpenVINO."""
     import openvino as ov
 
     settings = {
@@ -67,22 +81,14 @@ def openvino(case: Case, folder: Path, threads: int) -> Run:
         "INFERENCE_PRECISION_HINT": "f32",
         "NUM_STREAMS": 1,
     }
-    request = ov.Core().compile_model(str(_onnx(case, folder)), "CPU", settings).create_infer_request()
+    request = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
     return lambda x: next(iter(request.infer([x]).values()))
 
 
 def ncnn(case: Case, folder: Path, threads: int) -> Run:
     import ncnn as runtime
 
-    stem = case.name.replace("-", "_")  # as pnnx has it
-    param = folder / f"{stem}.ncnn.param"
-    if not param.exists():
-        _needs("pnnx")
-        import pnnx
-
-        # It talks on the standard output, which is for our rows.
-        with contextlib.redirect_stdout(sys.stderr):
-            pnnx.export(case.model, str((folder / f"{stem}.pt").resolve()), (case.example(),), fp16=False)
+    param = exported(case, folder, "ncnn")
     net = runtime.Net()
     net.opt.num_threads, net.opt.lightmode = threads, True
     # Peers compute in float32 here, as the engine does.
@@ -93,45 +99,56 @@ def ncnn(case: Case, folder: Path, threads: int) -> Run:
 
     def run(x: Floats) -> Floats:
         extractor = net.create_extractor()
-        extractor.input("in0", runtime.Mat(x[0]))
-        _, out = extractor.extract("out0")
+        extractor.input("input", runtime.Mat(x[0]))
+        _, out = extractor.extract("output")
         return np.array(out)[None]
 
     return run
 
 
 def litert(case: Case, folder: Path, threads: int) -> Run:
+    return litert_run(exported(case, folder, "litert"), threads)
+
+
+def litert_run(path: Path, threads: int) -> Run:
+    """A .tflite file in LiteRT."""
     from ai_edge_litert.interpreter import Interpreter
 
-    path = folder / f"{case.name}.tflite"
-    if not path.exists():
-        _needs("litert_torch")
-        import litert_torch
-
-        litert_torch.convert(case.model, (case.example(),)).export(str(path))
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
     interpreter.allocate_tensors()
     (source,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
-    last = list(source["shape"])[-1] == 3 != list(source["shape"])[1]  # some converters put the channels last
+    last = list(source["shape"])[-1] == 3 != list(source["shape"])[1]  # channels last
+
+    given: dict[int, Any] = {}  # a file in 8 bits takes bytes: made once a picture, outside the timed calls
 
     def run(x: Floats) -> Floats:
-        interpreter.set_tensor(source["index"], np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if last else x)
+        if id(x) not in given:
+            laid = np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if last else x
+            given.update({id(x): _codes(laid, source)})
+        interpreter.set_tensor(source["index"], given[id(x)])
         interpreter.invoke()
-        out: Floats = interpreter.get_tensor(answer["index"])
+        out = _floats(interpreter.get_tensor(answer["index"]), answer)
         return out.transpose(0, 3, 1, 2) if last and out.ndim == 4 else out
 
     return run
 
 
-def executorch(case: Case, folder: Path, threads: int) -> Run:
-    path = folder / f"{case.name}.pte"
-    if not path.exists():
-        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-        from executorch.exir import to_edge_transform_and_lower
+def _codes(x: Floats, about: Any) -> Any:
+    if about["dtype"] == np.float32:
+        return x
+    (scale, zero), limits = about["quantization"], np.iinfo(about["dtype"])
+    return np.clip(np.rint(x / scale) + zero, limits.min, limits.max).astype(about["dtype"])
 
-        program = torch.export.export(case.model, (case.example(),))
-        lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
-        path.write_bytes(lowered.to_executorch().buffer)
+
+def _floats(x: Any, about: Any) -> Floats:
+    if about["dtype"] == np.float32:
+        return np.asarray(x)
+    scale, zero = about["quantization"]
+    return ((x.astype(np.float32) - zero) * scale).astype(np.float32)
+
+
+def executorch(case: Case, folder: Path, threads: int) -> Run:
+    path = exported(case, folder, "executorch")
     from executorch.runtime import Runtime
 
     # Its thread pool has as many threads as the process has processors when it starts.
@@ -142,7 +159,8 @@ def executorch(case: Case, folder: Path, threads: int) -> Run:
     return lambda x: method.execute((torch.from_numpy(x),))[0].numpy()
 
 
-PEERS: dict[str, tuple[str, Callable[[Case, Path, int], Run]]] = {
+Peers = dict[str, tuple[str, Callable[[Case, Path, int], Run]]]
+PEERS: Peers = {
     "onnxruntime": ("onnxruntime", onnxruntime),
     "openvino": ("openvino", openvino),
     "ncnn": ("ncnn", ncnn),
@@ -152,26 +170,29 @@ PEERS: dict[str, tuple[str, Callable[[Case, Path, int], Run]]] = {
 """name: the package it needs, and what opens it"""
 
 
-def open_peer(name: str, case: Case, folder: Path, threads: int) -> Run:
+def open_peer(name: str, case: Case, folder: Path, threads: int, peers: Peers | None = None) -> Run:
     """The peer called `name`, ready to run `case`.
 
     Raises:
         AbsentError: its package, or its file and what makes it, are not here.
     """
-    package, make = PEERS[name]
-    _needs(package)
+    package, make = (PEERS if peers is None else peers)[name]
+    needs(package)
     return make(case, folder, threads)
 
 
-def _onnx(case: Case, folder: Path) -> Path:
-    path = folder / f"{case.name}.onnx"
+def exported(case: Case, folder: Path, format: str) -> Path:
+    """The float32 file of a case, written if it is not there."""
+    made = writer(format)
+    path = folder / f"{case.name}{made.suffix}"
     if not path.exists():
-        _needs("onnx", "onnxscript")
-        torch.onnx.export(case.model, (case.example(),), str(path), dynamo=True, external_data=False, verbose=False)
+        with torch.inference_mode():
+            made.write(make_job(case.model, ExportOptions(size=(case.height, case.width))), path)
     return path
 
 
-def _needs(*packages: str) -> None:
+def needs(*packages: str) -> None:
+    """Raises `AbsentError` where one is not installed."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise AbsentError(f"the package {package} is not installed")
