@@ -173,6 +173,14 @@ static int add_to_bytes(Plan& plan, int input, float inverse, int zero) {
   return plan.add(std::move(step));
 }
 
+static int add_to_floats(Plan& plan, int input, float scale, int zero, long channels) {
+  require(channels >= 1, "a map has channels");
+  auto step = std::make_unique<ToFloatsStep>();
+  step->scale = positive(scale), step->zero = byte(zero), step->channels = channels;
+  step->inputs = {input};
+  return plan.add(std::move(step));
+}
+
 // --- Each kernel by itself, for the tests; shapes are given by the arrays, which are checked ---
 
 template <class Array>
@@ -266,7 +274,8 @@ void bind_int8(nb::class_<hswish::Plan>& plan, nb::module_ kernels) {
       .def("pointwise_int8", add_pointwise, "input"_a, "layer"_a, "act"_a, "floats"_a = false)
       .def("mean_int8", add_mean, "input"_a, "mean"_a, "floats"_a = false, "window"_a = 0, "stride_down"_a = 1, "stride_across"_a = 1)
       .def("gate_int8", add_gate, "features"_a, "gate"_a, "hard"_a, "codes"_a, "gating"_a)
-      .def("to_bytes", add_to_bytes, "input"_a, "inverse"_a, "zero"_a);
+      .def("to_bytes", add_to_bytes, "input"_a, "inverse"_a, "zero"_a)
+      .def("to_floats", add_to_floats, "input"_a, "scale"_a, "zero"_a, "channels"_a);
   kernels.def("pointwise_bytes", pointwise_bytes, "level"_a, "x"_a, "layer"_a, "act"_a, "out"_a.noconvert(),
               "residual"_a = nb::none(), "residual_scale"_a = 1.0f, "residual_zero"_a = 0);
   kernels.def("pointwise_floats", pointwise_floats, "level"_a, "x"_a, "layer"_a, "act"_a, "out"_a.noconvert());

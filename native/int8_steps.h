@@ -178,7 +178,7 @@ class MeanInt8Step : public Step {
   long rows_ = 0, columns_ = 0;
 };
 
-// A map of floats as bytes: where branches met in floats and the next convolution takes bytes.
+// A map of floats as bytes: where branches met in floats, or a layer stayed in float32, and the next takes bytes.
 class ToBytesStep : public Step {
  public:
   float inverse = 1;
@@ -186,16 +186,52 @@ class ToBytesStep : public Step {
   std::unique_ptr<Step> copy() const override { return std::make_unique<ToBytesStep>(*this); }
   Shape plan(const Plan& plan) override {
     in_ = plan.tensor(inputs[0]).shape;
-    require(in_.element == 4 && in_.channels % LANE == 0, "only a map of floats becomes bytes");
-    return {in_.height, in_.width, in_.channels, 1};
+    require(in_.element == 4, "only a map of floats becomes bytes");
+    return {in_.height, in_.width, round_up(in_.channels, LANE), 1};
   }
+  long work(const Plan&) const override { return round_up(in_.channels, LANE); }
   void run(Plan& plan) override {
-    const long row = in_.width * in_.channels;
-    plan.pool->parallel(in_.height, [&](long y, int) {
-      plan.int8.to_bytes(plan.data(inputs[0]) + y * row, inverse, zero, row, plan.bytes(output) + y * row);
+    const long channels = in_.channels, padded = round_up(channels, LANE), row = in_.width * channels;
+    plan.pool->parallel(in_.height, [&](long y, int thread) {
+      const float* x = plan.data(inputs[0]) + y * row;
+      uint8_t* out = plan.bytes(output) + y * in_.width * padded;
+      if (channels == padded) return plan.int8.to_bytes(x, inverse, zero, row, out);
+      float* pixel = plan.work(thread);
+      std::fill_n(pixel, padded, 0.0f);
+      for (long i = 0; i < in_.width; i++) {
+        std::copy_n(x + i * channels, channels, pixel);
+        plan.int8.to_bytes(pixel, inverse, zero, padded, out + i * padded);
+      }
     });
   }
   std::string name() const override { return "to bytes"; }
+
+ private:
+  Shape in_;
+};
+
+// The first `channels` of a map of bytes as floats: where a layer stayed in float32.
+class ToFloatsStep : public Step {
+ public:
+  float scale = 1;
+  int zero = 0;
+  long channels = 0;
+  std::unique_ptr<Step> copy() const override { return std::make_unique<ToFloatsStep>(*this); }
+  Shape plan(const Plan& plan) override {
+    in_ = plan.tensor(inputs[0]).shape;
+    require(in_.element == 1 && round_up(channels, LANE) == in_.channels, "only a map of bytes becomes floats");
+    return {in_.height, in_.width, round_up(channels, 8)};
+  }
+  void run(Plan& plan) override {
+    const long kept = round_up(channels, 8);
+    plan.pool->parallel(in_.height, [&](long y, int) {
+      const uint8_t* x = plan.bytes(inputs[0]) + y * in_.width * in_.channels;
+      float* out = plan.data(output) + y * in_.width * kept;
+      for (long i = 0; i < in_.width; i++)
+        for (long c = 0; c < kept; c++) out[i * kept + c] = static_cast<float>(x[i * in_.channels + c] - zero) * scale;
+    });
+  }
+  std::string name() const override { return "to floats"; }
 
  private:
   Shape in_;

@@ -15,11 +15,11 @@ from safetensors import safe_open
 import hswish
 from hswish.export.trace import trace
 from hswish.quantize import Scheme, quantize
-from hswish.quantize.ranges import minmax
+from hswish.quantize.pipeline import Passes
 from hswish.quantize.reference import run_reference
 from hswish.runtime.engine import engines_for
 from hswish.runtime.native import NativeEngine
-from hswish.spec.errors import HswishError, ModelFileError
+from hswish.spec.errors import HswishError
 from hswish.spec.interface import Interface
 from hswish.spec.quantized import QuantizedGraph
 from hswish.spec.quantized_file import QUANTIZED_KEY, write_quantized
@@ -28,17 +28,24 @@ from tests.runtime.native.test_predictor import picture
 
 
 def quantised(
-    build: Build, folder: Path, name: str, size: tuple[int, int], squeeze: Any = "int8", **options: Any
+    build: Build,
+    folder: Path,
+    name: str,
+    size: tuple[int, int],
+    squeeze: Any = "int8",
+    kept: frozenset[str] = frozenset(),
+    **options: Any,
 ) -> tuple[Path, QuantizedGraph, np.ndarray]:
     """A network's file in 8 bits, the network, and pictures (1, C, H, W) that it was calibrated on."""
     model, _ = build(name, **options)
     x = np.random.default_rng(1).normal(size=(1, options.get("in_channels", 3), *size)).astype(np.float32)
-    net = quantize(trace(model, size), [x], Scheme(squeeze=squeeze), minmax)
+    net = quantize(trace(model, size), [x], Scheme(squeeze=squeeze, kept=kept), QUICK)
     path = folder / "model.int8.safetensors"
     write_quantized(path, net, model.description, Interface(precision="int8"))
     return path, net, x
 
 
+QUICK = Passes(repair=False, equalise=False, fit_ranges=False, fit_weights=False, correct_bias=False)
 SMALL: dict[str, Any] = {"num_classes": 7, "head_channels": 24, "width_mult": 0.2}
 CLASSIFIERS: list[tuple[str, dict[str, Any]]] = [
     ("mobilenet_v3_small", SMALL),
@@ -153,11 +160,33 @@ def test_damaged_files_are_refused_in_one_line(engine: ModuleType, build: Build,
     assert not [error for error in errors if "\n" in error]
 
 
-def test_what_it_does_not_compute_in_bytes_is_named(engine: ModuleType, build: Build, tmp_path: Path) -> None:
-    model, _ = build("mobilenet_v3_small", block_rule="se_before_activation", **SMALL)
-    x = np.zeros((1, 3, 32, 32), np.float32)
-    net = quantize(trace(model, (32, 32)), [x], Scheme(squeeze="int8"), minmax)
-    path = tmp_path / "model.int8.safetensors"
-    write_quantized(path, net, model.description, Interface(precision="int8"))
-    with pytest.raises(ModelFileError, match="before the non-linearity is not made for bytes"):
-        NativeEngine(path, 1)
+KEPT = [
+    ["backbone.stem.conv", "backbone.blocks.1.depthwise.conv"],
+    ["backbone.blocks.0.expand.conv", "backbone.blocks.4.project.conv", "backbone.last.conv"],
+    ["head.hidden"],
+    ["head.classifier", "backbone.blocks.3.se.reduce"],
+]
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=str)
+def test_layers_that_stay_in_float32(kept: list[str], engine: ModuleType, build: Build, tmp_path: Path) -> None:
+    """A block that has one is all in floats: less is rounded than the reference rounds."""
+    path, net, x = quantised(build, tmp_path, "mobilenet_v3_small", (37, 30), kept=frozenset(kept), **SMALL)
+    found, wanted = NativeEngine(path, 1).run(x), run_reference(net, x)
+    assert np.abs(found - wanted).max() < 0.15 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("head", ["lraspp", "fastseg", "raspp"])
+def test_heads_with_layers_in_float32(head: Any, engine: ModuleType, build: Build, tmp_path: Path) -> None:
+    kept = frozenset(("head.features.conv", "head.project_low", "head.skip_4", "head.fuse_2.conv", "head.pooled.conv"))
+    options = {"num_classes": 5, "head": head, "width_mult": 0.2, "head_channels": 24}
+    path, net, x = quantised(build, tmp_path, "lraspp_mobilenet_v3_small", (32, 48), kept=kept, **options)
+    found, wanted = NativeEngine(path, 1).run(x), run_reference(net, x)
+    assert np.abs(found - wanted).max() < 0.2 * np.abs(wanted).max()
+
+
+def test_a_gate_before_the_non_linearity_is_in_floats(engine: ModuleType, build: Build, tmp_path: Path) -> None:
+    options = {**SMALL, "block_rule": "se_before_activation"}
+    path, net, x = quantised(build, tmp_path, "mobilenet_v3_small", (37, 30), **options)
+    found, wanted = NativeEngine(path, 1).run(x), run_reference(net, x)
+    assert np.abs(found - wanted).max() < 0.15 * np.abs(wanted).max()

@@ -85,6 +85,8 @@ class Plan:
         """As `gate`: bytes by a gate of floats to bytes."""
     def to_bytes(self, input: int, inverse: float, zero: int) -> int:
         """A map of floats as bytes."""
+    def to_floats(self, input: int, scale: float, zero: int, channels: int) -> int:
+        """The first channels of a map of bytes as floats."""
     def answer(self, input: int, used: int) -> None:
         """Ends a classifier: the first `used` channels of one pixel."""
     def scores(self, input: int, used: int, align_corners: bool) -> None:

@@ -1,7 +1,8 @@
 """From an architecture and an 8-bit network to a plan: `compile.py` on bytes.
 
-A value is its tensor in the plan and the range of its bytes. What the heads join, they join in floats, on the
-smaller maps and after the convolutions, as `compile.py` explains; the class scores never become bytes.
+A value is its tensor in the plan and the range of its bytes, or no range where it is in floats. What the heads join,
+they join in floats, on the smaller maps and after the convolutions, as `compile.py` explains; the class scores never
+become bytes. Where a file keeps a layer in float32, the step that it is part of (a whole block) is computed in floats.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hswish.runtime.native.compile import Compiled
-from hswish.runtime.native.int8 import FLOATS, Network, inverse
+from hswish.runtime.native.int8 import FLOATS, FloatLayer, Network, inverse
 from hswish.spec.architecture import Architecture, Block, ClassifierHead, ConcatHead, LRASPPHead, RASPPHead
 from hswish.spec.errors import ModelFileError
+from hswish.spec.graph import Multiply
 from hswish.spec.quantized import QuantizedGraph, Range
 
-Value = tuple[int, Range]
-"""a tensor of the plan and the range of its bytes"""
+Value = tuple[int, Range | None]
+"""a tensor of the plan and the range of its bytes; None: floats"""
+_LANE = 16
+"""Maps of bytes have a multiple of so many channels."""
 
 
 def compile_int8(
@@ -62,13 +67,7 @@ class _Compiler:
     def backbone(self) -> Value:
         """Stem, blocks and last convolutions; returns the deepest map."""
         net = self.arch.backbone
-        picture = self.net.range(self.net.nodes["backbone.stem.conv"].inputs[0])  # not `input`, if that is pixels
-        out = self.net.range("backbone.stem.act")
-        stem = self.net.layer("backbone.stem.conv", picture, "backbone.stem.act", net.act)
-        if stem[0].shape[1:] != (net.in_channels, 3, 3):
-            raise ValueError("the stem's weights do not fit the description")
-        made = self.plan.stem_int8(stem, net.stem_stride, net.act, self.same, inverse(picture), picture.zero_point)
-        x = self.taps["stem"] = self._step("backbone.stem", made), out
+        x = self.taps["stem"] = self._stem()
         wanted = self._wanted()
         for index, block in enumerate(net.blocks):
             x = self._block(f"backbone.blocks.{index}", x, block, f"blocks.{index}.depthwise" in wanted)
@@ -78,16 +77,31 @@ class _Compiler:
             x = self._conv(name, x, net.act)
         return x
 
+    def _stem(self) -> Value:
+        net, name, end = self.arch.backbone, "backbone.stem.conv", "backbone.stem.act"
+        weight, bias = self.net.floats(name)
+        if weight.shape[1:] != (net.in_channels, 3, 3):
+            raise ValueError("the stem's weights do not fit the description")
+        if not (self.net.in_bytes(name) and self.net.has(end)):
+            made = self._step("backbone.stem", self.plan.stem((weight, bias), net.stem_stride, net.act, self.same))
+            return self._held("backbone.stem", made, end)
+        picture = self.net.range(self.net.nodes[name].inputs[0])  # not `input`, if that is pixels
+        stem = self.net.layer(name, picture, end, net.act)
+        made = self.plan.stem_int8(stem, net.stem_stride, net.act, self.same, inverse(picture), picture.zero_point)
+        return self._step("backbone.stem", made), self.net.range(end)
+
     def _wanted(self) -> tuple[str, ...]:
         head = self.arch.head
         if isinstance(head, LRASPPHead):
             return (head.skip.tap,)
         return tuple(skip.tap for skip in head.skips) if isinstance(head, ConcatHead) else ()
 
+    # --- Blocks ----------------------------------------------------------------------------
+
     def _block(self, name: str, x: Value, block: Block, keep: bool) -> Value:
-        if block.se_first:
-            raise ValueError("squeeze-and-excitation before the non-linearity is not made for bytes")
         tensor, held = x
+        if held is None or not self._is_whole(name, block):
+            return self._float_block(name, x, block, keep)
         expand = None
         residual = (float(np.float32(held.scale)), held.zero_point) if block.has_residual else None
         if block.has_expand:
@@ -100,7 +114,7 @@ class _Compiler:
             product = self.net.product(f"{name}.se.gate")
             se = self._squeeze(name, block, mapped, product)
             held = self.net.range(product)
-        end = self.net.total(f"{name}.project.conv") if block.has_residual else f"{name}.project.conv"
+        end = self._end(name, block)
         project = self.net.layer(f"{name}.project.conv", held, end)
         out, inner = self.plan.block_int8(
             tensor, expand, depthwise, se, project, block.stride, block.dilation, block.act, residual, self.same,
@@ -109,6 +123,19 @@ class _Compiler:
         if keep:
             self.taps[f"{name.removeprefix('backbone.')}.depthwise"] = inner, mapped
         return self._step(name, out), self.net.range(end)
+
+    def _end(self, name: str, block: Block) -> str:
+        """The value that a block ends in."""
+        return self.net.total(f"{name}.project.conv") if block.has_residual else f"{name}.project.conv"
+
+    def _is_whole(self, name: str, block: Block) -> bool:
+        """Whether all of a block is in bytes, and its gate where bytes have it."""
+        parts = ("expand", "depthwise") if block.has_expand else ("depthwise",)
+        values = [f"{name}.{part}.act" for part in parts] + [self._end(name, block)]
+        if block.se_channels:
+            values.append(self.net.product(f"{name}.se.gate"))
+        layers = [f"{name}.{part}.conv" for part in (*parts, "project")]
+        return not block.se_first and self.net.in_bytes(*layers) and all(map(self.net.has, values))
 
     def _squeeze(self, name: str, block: Block, x: Range, product: str) -> Any:
         """Squeeze-and-excitation, on bytes or on floats as the file has it."""
@@ -123,16 +150,39 @@ class _Compiler:
             first, second = self.net.floats(reduce), self.net.floats(excite)
         return mean, first, second, block.se_act, *self.net.gating(f"{name}.se.gate", x, product)
 
+    def _float_block(self, name: str, x: Value, block: Block, keep: bool) -> Value:
+        """A block that has a layer in float32: all of it is."""
+        net = self.net
+        weight, bias = net.floats(f"{name}.depthwise.conv")
+        se = None
+        if block.se_channels:
+            se = net.floats(f"{name}.se.reduce"), net.floats(f"{name}.se.expand"), block.se_act, block.se_first
+        out, inner = self.plan.block(
+            self._floats(name, x, block.in_channels),
+            net.floats(f"{name}.expand.conv") if block.has_expand else None,
+            (weight, bias),
+            se,
+            net.floats(f"{name}.project.conv"),
+            block.stride,
+            block.dilation,
+            block.act,
+            block.has_residual,
+            self.same,
+            keep,
+        )
+        out = self._step(name, out)
+        if keep:
+            tap = self._held(name, inner, f"{name}.depthwise.act")
+            self.taps[f"{name.removeprefix('backbone.')}.depthwise"] = tap
+        return self._held(name, out, self._end(name, block))
+
     # --- Heads -----------------------------------------------------------------------------
 
     def classifier(self, x: Value, head: ClassifierHead) -> None:
         """Pool, two linear layers (Figure 5)."""
-        tensor, held = x
-        mean = self._step("head.pool", self.plan.mean_int8(tensor, self.net.mean(held, "head.flatten")))
-        hidden = self.net.layer("head.hidden", self.net.range("head.flatten"), "head.act", head.act)
-        inner = self._step("head.hidden", self.plan.pointwise_int8(mean, hidden, head.act))
-        last = self.net.layer("head.classifier", self.net.range("head.act"), None)
-        scores = self._step("head.classifier", self.plan.pointwise_int8(inner, last, "none", True))
+        x = self._mean("head.pool", x, "head.flatten")
+        x = self._product("head.hidden", "head.hidden", x, head.act, "head.act")
+        scores, _ = self._product("head.classifier", "head.classifier", x, "none", None)
         self._step("head.answer", self.plan.answer(scores, head.num_classes))
 
     def lite_raspp(self, high: Value, head: LRASPPHead) -> None:
@@ -147,81 +197,102 @@ class _Compiler:
         width = head.channels
         x = self._plain("head.project", self._gated(high, head))
         for name, skip in zip(("4", "2"), head.skips, strict=True):
-            fuse = self.net.codes(f"head.fuse_{name}.conv")
             reduced = self._plain(f"head.skip_{name}", self.taps[skip.tap])
-            x = self._sum(f"head.fuse_{name}", fuse, width, x, reduced)
+            x = self._sum(f"head.fuse_{name}", x, slice(None, width), reduced, slice(width, None))
         scores = self._scores("head.classifier", x)
         self._step("head.scores", self.plan.scores(scores, head.num_classes, False))
 
     def reduced_aspp(self, high: Value, head: RASPPHead) -> None:
         """A 1x1 branch and a pooled branch, side by side under one convolution: a sum."""
-        tensor, held = high
-        pooled = self._step("head.pool", self.plan.mean_int8(tensor, self.net.mean(held, "head.pool")))
-        spread = self._conv("head.pooled", (pooled, self.net.range("head.pool")), "relu")
+        width = head.channels
+        spread = self._conv("head.pooled", self._mean("head.pool", high, "head.pool"), "relu")
         features = self._conv("head.features", high, "relu")
-        project = self.net.codes("head.project.conv")
-        x = self._sum("head.project", project, head.channels, spread, features, small_last=True)
+        x = self._sum("head.project", spread, slice(width, None), features, slice(None, width))
         scores = self._scores("head.classifier", x)
         self._step("head.scores", self.plan.scores(scores, head.num_classes, False))
 
-    def _sum(self, name: str, fuse: Any, width: int, small: Value, large: Value, small_last: bool = False) -> Value:
-        """relu(1x1 convolution of `small`, resized, beside `large`) as the sum of two convolutions, in bytes again."""
-        parts = (slice(width, None), slice(None, width)) if small_last else (slice(None, width), slice(width, None))
-        first = fuse.columns(parts[0], with_bias=False).layer(small[1], FLOATS)
-        second = fuse.columns(parts[1]).layer(large[1], FLOATS)
-        high = self._step(name, self.plan.pointwise_int8(small[0], first, "none", True))
-        low = self._step(name, self.plan.pointwise_int8(large[0], second, "none", True))
-        joined = self._step(name, self.plan.join(high, low, False, "relu"))
-        held = self.net.range(f"{name}.act")
-        return self._step(name, self.plan.to_bytes(joined, inverse(held), held.zero_point)), held
+    def _sum(self, name: str, small: Value, its: slice, large: Value, others: slice) -> Value:
+        """relu(1x1 convolution of `small`, resized, beside `large`) as the sum of two convolutions of their columns."""
+        high, _ = self._product(name, f"{name}.conv", small, "none", None, its, with_bias=False)
+        low, _ = self._product(name, f"{name}.conv", large, "none", None, others)
+        return self._held(name, self._step(name, self.plan.join(high, low, False, "relu")), f"{name}.act")
 
     def _gated(self, high: Value, head: LRASPPHead | ConcatHead) -> Value:
         """Features of the deep map, each channel times the sigmoid of its surroundings."""
-        tensor, held = high
         features, mapped = self._conv("head.features", high, "relu")
         window, strides = (head.pooling.window, head.pooling.stride) if head.pooling else (0, (1, 1))
-        in_bytes = self.net.in_bytes("head.gate")
-        pooled = self.net.nodes["head.gate"].inputs[0]
-        mean = self.plan.mean_int8(tensor, self.net.mean(held, pooled), not in_bytes, window, *strides)
-        mean = self._step("head.pool", mean)
-        if in_bytes:
-            layer = self.net.layer("head.gate", self.net.range(pooled), None)
-            weights = self.plan.pointwise_int8(mean, layer, "none", True)
-        else:
-            weights = self.plan.pointwise(mean, _padded(self.net.floats("head.gate")), "none")
-        weights = self._step("head.gate", weights)
+        mean = self._mean("head.pool", high, self.net.nodes["head.gate"].inputs[0], window, *strides)
+        weights, _ = self._product("head.gate", "head.gate", mean, "none", None)
         gate = self.net.readers["head.gate"][0].name
-        while not any(type(node).__name__ == "Multiply" for node in self.net.readers.get(gate, ())):
+        while not any(isinstance(node, Multiply) for node in self.net.readers.get(gate, ())):
             gate = self.net.readers[gate][0].name  # a gate of several pixels is resized
-        product = self.net.product(gate)
-        gating = self.net.gating(gate, mapped, product)
-        made = self.plan.gate_int8(features, weights, head.gate == "hard_sigmoid", *gating)
-        return self._step("head.gated", made), self.net.range(product)
+        product, hard = self.net.product(gate), head.gate == "hard_sigmoid"
+        if mapped is not None and self.net.has(product):
+            gating = self.net.gating(gate, mapped, product)
+            made = self.plan.gate_int8(features, weights, hard, *gating)
+            return self._step("head.gated", made), self.net.range(product)
+        floats = self._floats("head.gated", (features, mapped), -(-head.channels // _LANE) * _LANE)
+        return self._held("head.gated", self._step("head.gated", self.plan.gate(floats, weights, hard)), product)
 
     # --- Steps -----------------------------------------------------------------------------
 
     def _conv(self, name: str, x: Value, act: str) -> Value:
         """`name.conv` with its non-linearity `name.act`."""
-        layer = self.net.layer(f"{name}.conv", x[1], f"{name}.act", act)
-        return self._step(name, self.plan.pointwise_int8(x[0], layer, act)), self.net.range(f"{name}.act")
+        return self._product(name, f"{name}.conv", x, act, f"{name}.act")
 
     def _plain(self, name: str, x: Value) -> Value:
-        """A 1x1 convolution alone, in bytes."""
-        layer = self.net.layer(name, x[1], name)
-        return self._step(name, self.plan.pointwise_int8(x[0], layer, "none")), self.net.range(name)
+        """A 1x1 convolution alone."""
+        return self._product(name, name, x, "none", name)
 
     def _scores(self, name: str, x: Value) -> int:
         """A 1x1 convolution to floats."""
-        layer = self.net.layer(name, x[1], None)
-        return int(self._step(name, self.plan.pointwise_int8(x[0], layer, "none", True)))
+        return self._product(name, name, x, "none", None)[0]
+
+    def _product(
+        self, name: str, layer: str, x: Value, act: str, value: str | None, which: slice = slice(None),
+        with_bias: bool = True,
+    ) -> Value:  # fmt: skip
+        """A 1x1 convolution or linear layer (of some of its input channels) to `value`; in floats if that has no range."""
+        tensor, held = x
+        if held is not None and self.net.in_bytes(layer):
+            out = self.net.net.values.get(value) if value else None
+            codes = self.net.codes(layer).columns(which, with_bias).layer(held, out or FLOATS, act)
+            return self._step(name, self.plan.pointwise_int8(tensor, codes, act, out is None)), out
+        weight, bias = self.net.floats(layer)
+        weight = np.ascontiguousarray(weight[:, which])
+        pair = _padded(weight, bias if with_bias else np.zeros_like(bias))
+        made = self.plan.pointwise(self._floats(name, x, weight.shape[1]), pair, act)
+        return self._held(name, self._step(name, made), value)
+
+    def _mean(self, name: str, x: Value, value: str, window: int = 0, down: int = 1, across: int = 1) -> Value:
+        """Average pooling to `value`."""
+        tensor, held = x
+        if held is None:
+            return self._held(name, self._step(name, self.plan.mean(tensor, window, down, across)), value)
+        out = self.net.net.values.get(value)
+        mean = self.plan.mean_int8(tensor, self.net.mean(held, value), out is None, window, down, across)
+        return self._step(name, mean), out
+
+    def _held(self, name: str, floats: int, value: str | None) -> Value:
+        """A tensor of floats as its readers get it: bytes, if `value` has a range."""
+        if value is None or not self.net.has(value):
+            return floats, None
+        held = self.net.range(value)
+        return self._step(name, self.plan.to_bytes(floats, inverse(held), held.zero_point)), held
+
+    def _floats(self, name: str, x: Value, channels: int) -> int:
+        """A value in floats."""
+        tensor, held = x
+        if held is None:
+            return tensor
+        return int(self._step(name, self.plan.to_floats(tensor, held.scale, held.zero_point, channels)))
 
     def _step(self, name: str, made: Any) -> Any:
         self.made.steps.append(name)
         return made
 
 
-def _padded(layer: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _padded(weight: NDArray[np.float32], bias: NDArray[np.float32]) -> FloatLayer:
     """With output channels to a multiple of 16, as maps of bytes have them."""
-    weight, bias = layer
-    more = -len(bias) % 16
+    more = -len(bias) % _LANE
     return np.pad(weight, ((0, more), (0, 0))), np.pad(bias, (0, more))

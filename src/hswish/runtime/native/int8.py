@@ -6,6 +6,7 @@ The arithmetic is that of `hswish.spec.quantized`. What a kernel does with a lay
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ class Network:
                 self.readers.setdefault(name, []).append(node)
 
     def codes(self, name: str) -> Codes:
-        """The layer called `name`; 1x1 kernels become matrices, depthwise ones (channels, k, k).
+        """The layer called `name` in 8 bits, laid out as `floats` does.
 
         Raises:
             ValueError: it is not held in 8 bits.
@@ -72,19 +73,18 @@ class Network:
         if name not in self.nodes or name not in self.net.scales:
             raise ValueError(f"its layer {name!r:.80} is not in 8 bits")
         node, held = self.net.layer(name), self.net.integers(name)
-        weight = held.weight
-        if weight.ndim == 4 and weight.shape[2:] == (1, 1):
-            weight = weight[:, :, 0, 0]
-        elif weight.ndim == 4 and weight.shape[1] == 1 and name.endswith("depthwise.conv"):
-            weight = weight[:, 0]
-        return Codes(np.ascontiguousarray(weight), held.scale.astype(np.float32), node.bias)
+        return Codes(_laid_out(held.weight, name), held.scale.astype(np.float32), node.bias)
 
     def floats(self, name: str) -> FloatLayer:
-        """A 1x1 layer that computes in float32."""
+        """The layer called `name` in float32; 1x1 kernels become matrices, depthwise ones (channels, k, k)."""
         if name not in self.nodes:
             raise ValueError(f"its layer {name!r:.80} is not there")
         node = self.net.layer(name)
-        return np.ascontiguousarray(node.weight.reshape(len(node.weight), -1)), np.ascontiguousarray(node.bias)
+        return _laid_out(node.weight, name), np.ascontiguousarray(node.bias)
+
+    def has(self, name: str) -> bool:
+        """Whether a value is held in bytes."""
+        return name in self.net.values
 
     def in_bytes(self, *names: str) -> bool:
         """Whether all of these layers multiply bytes."""
@@ -139,3 +139,11 @@ class Network:
 def inverse(held: Range) -> float:
     """1 / scale as float32, as `Range.quantise` has it."""
     return float(np.float32(1) / np.float32(held.scale))
+
+
+def _laid_out(weight: NDArray[Any], name: str) -> NDArray[Any]:
+    if weight.ndim == 4 and weight.shape[2:] == (1, 1):
+        weight = weight[:, :, 0, 0]
+    elif weight.ndim == 4 and weight.shape[1] == 1 and name.endswith("depthwise.conv"):
+        weight = weight[:, 0]
+    return np.ascontiguousarray(weight)
