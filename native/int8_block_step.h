@@ -64,7 +64,7 @@ class BlockInt8Step : public Step {
     if (se) make_gate(plan, sums, gate);
     project_maps(plan, maps, se ? gate : nullptr);
   }
-  std::string name() const override { return "block"; }
+  std::string name() const override { return "int8 block"; }
 
  private:
   void check() const {
@@ -159,7 +159,7 @@ class GateInt8Step : public Step {
         plan.int8.gate_bytes(x + p * in_.channels, factors + p * in_.channels, gating, in_.channels, 1, out + p * in_.channels);
     });
   }
-  std::string name() const override { return "gate"; }
+  std::string name() const override { return "int8 gate"; }
 
  private:
   Shape in_, gate_;

@@ -96,7 +96,7 @@ class StemInt8Step : public Step {
       }
     });
   }
-  std::string name() const override { return "stem"; }
+  std::string name() const override { return "int8 stem"; }
 
  private:
   static constexpr long BAND = 8;  // rows of output that share the rows of the picture
@@ -131,7 +131,7 @@ class PointwiseInt8Step : public Step {
     pointwise_int8(plan, weights.op, act, plan.bytes(inputs[0]), in_.channels, plan.bytes(output),
                    floats ? plan.data(output) : nullptr, in_.pixels());
   }
-  std::string name() const override { return "pointwise"; }
+  std::string name() const override { return "int8 pointwise"; }
 
  private:
   Shape in_;
@@ -171,7 +171,7 @@ class MeanInt8Step : public Step {
         mean.bytes(plan.int8, sums, in_.channels, rows_ * columns_, work, plan.bytes(output) + i * in_.channels);
     }
   }
-  std::string name() const override { return "mean"; }
+  std::string name() const override { return "int8 mean"; }
 
  private:
   Shape in_;

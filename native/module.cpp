@@ -210,6 +210,11 @@ NB_MODULE(_engine, m) {
            "height"_a, "width"_a, nb::rv_policy::take_ownership)
       .def("run", run, "pictures"_a.noconvert(), "out"_a.noconvert(), "table"_a = nb::none())
       .def("profile", profile, "pictures"_a.noconvert(), "out"_a.noconvert(), "table"_a = nb::none(), "repeats"_a = 20)
+      .def_prop_ro("kinds", [](const Plan& plan) {
+        std::vector<std::string> kinds;
+        for (const auto& step : plan.steps()) kinds.push_back(step->name());
+        return kinds;
+      })
       .def_prop_ro("panel", [](const Plan& plan) { return plan.kernels.panel; })
       .def_prop_ro("arena_bytes", [](const Plan& plan) { return plan.arena_floats() * sizeof(float); });
   m.def("levels", level_names);

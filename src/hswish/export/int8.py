@@ -33,6 +33,7 @@ from hswish.quantize.sensitivity import fall_back, sensitivity
 from hswish.quantize.simulate import SimulatedEngine, SimulatedNetwork
 from hswish.runtime import Engine, interface_of, open_engine
 from hswish.runtime.exported import ExportedEngine, Operator
+from hswish.runtime.native import NativeEngine
 from hswish.spec.artifact import Description
 from hswish.spec.errors import OptionError, ParityError, SaveError
 from hswish.spec.files import explain_os_error
@@ -216,7 +217,7 @@ class _Exporting:
         else:
             writer.write(self.embedded, plain)
             ours = open_engine(path, writer.engine, self.threads)
-            assert isinstance(ours, ExportedEngine)
+            assert isinstance(ours, (ExportedEngine, NativeEngine))
             theirs = open_engine(plain, writer.engine, self.threads)
             score, float_score, float_bytes = self._score(ours), self._score(theirs), size_of(plain)
             item = self.seen.source.items(self.seen.split)[0]

@@ -49,7 +49,7 @@ class Writer(ABC):
     name: ClassVar[str]
     """as users ask for it"""
     suffix: ClassVar[str]
-    engine: ClassVar[str | None]
+    engine: str | None
     """the runtime that proves the file equal; None where it does not run here"""
     why_static: ClassVar[str] = ""
     """why the format is fixed to one size; empty where it is not"""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from hswish.export.job import Job, Writer
+from hswish.models.checkpoint import save
 from hswish.quantize.places import Scheme
+from hswish.runtime.native.library import is_present
 from hswish.spec.quantized_file import write_quantized
 
 
@@ -14,7 +16,6 @@ class NativeWriter(Writer):
 
     name = "native"
     suffix = ".safetensors"
-    engine = None
     scheme = Scheme()
     why_static = "its buffers are laid out for one size; give --size"
     why_only_int8 = "in float32 the model file itself is what our engine opens; add --int8"
@@ -22,7 +23,11 @@ class NativeWriter(Writer):
     why_no_mask = "our engine chooses the classes by itself"
     why_no_int8_weights = "its kernels multiply bytes; use --int8"
 
+    def __init__(self) -> None:
+        self.engine = "native" if is_present() else None
+
     def write(self, job: Job, path: Path) -> None:
         """See `Writer.write`."""
-        assert job.quantized is not None
-        write_quantized(path, job.quantized, job.description, job.interface)
+        if job.quantized is None:  # what 8 bits are compared with
+            return save(job.model, path)
+        return write_quantized(path, job.quantized, job.description, job.interface)

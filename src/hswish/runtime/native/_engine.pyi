@@ -103,6 +103,9 @@ class Plan:
     ) -> list[tuple[str, float]]:
         """Kind and median milliseconds of each step, on one picture."""
     @property
+    def kinds(self) -> list[str]:
+        """Of the steps; those on bytes begin with `int8`."""
+    @property
     def panel(self) -> int:
         """Output channels in a panel of packed weights."""
     @property

@@ -252,7 +252,7 @@ class _Compiler:
         self, name: str, layer: str, x: Value, act: str, value: str | None, which: slice = slice(None),
         with_bias: bool = True,
     ) -> Value:  # fmt: skip
-        """A 1x1 convolution or linear layer (of some of its input channels) to `value`; in floats if that has no range."""
+        """A 1x1 convolution or linear layer, of some of its input channels; in floats if `value` has no range."""
         tensor, held = x
         if held is not None and self.net.in_bytes(layer):
             out = self.net.net.values.get(value) if value else None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hswish.runtime.exported import Operator, count_operators
 from hswish.runtime.native.compile import Compiled, compile_plan
 from hswish.runtime.native.compile_int8 import compile_int8
 from hswish.runtime.native.library import choose_level, library
@@ -86,6 +87,13 @@ class NativeEngine:
     def takes_pictures(self) -> bool:
         """Whether `run_pictures` and `run_masks` can be used: the network sees what `preprocess` makes."""
         return len(self._table) == self._channels
+
+    def operators(self) -> tuple[Operator, ...]:
+        """The plan's steps by kind and type."""
+        kinds: list[str] = self._built.kinds
+        return count_operators(
+            [(kind.removeprefix("int8 "), "int8" if kind.startswith("int8 ") else "float32", True) for kind in kinds]
+        )
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits of a normalised batch (N, C, H, W): (N, K), or (N, K, H, W) for masks.

@@ -41,6 +41,15 @@ def library(purpose: str) -> ModuleType:
         raise NativeAbsentError(purpose) from error
 
 
+def is_present() -> bool:
+    """Whether this install has the compiled engine."""
+    try:
+        library("")
+    except NativeAbsentError:
+        return False
+    return True
+
+
 def choose_level(engine: ModuleType) -> str:
     """The widest instruction set that this processor runs, or the one that `HSWISH_NATIVE_LEVEL` names.
 
