@@ -28,7 +28,7 @@ def pictures(case: Case) -> list[Floats]:
 
 
 def onnxruntime(case: Case, folder: Path, threads: int) -> Run:
-    needs("onnx", "sympy")
+    needs("onnx")
     from onnxruntime import quantization as q
 
     path = folder / f"{case.name}.int8.onnx"

@@ -51,6 +51,13 @@ def test_rows(small: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_rows_in_8_bits(small: Case, tmp_path: Path) -> None:
+    row = native.measure(small, ["onnxruntime", "ncnn"], tmp_path, threads=1, runs=3, precision="int8")
+    assert (row.precision, list(row.peers_ms)) == ("int8", ["onnxruntime"])
+    with pytest.raises(SystemExit, match="like the network's by"):
+        native.check("a liar", np.arange(10), np.array([1, -1] * 5), "int8")
+
+
 def test_a_wrong_answer_ends_it(small: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         PEERS, "liar", ("numpy", lambda case, folder, threads: lambda x: np.ones((1, 1000), np.float32))
@@ -77,5 +84,8 @@ def test_as_json() -> None:
     command = [sys.executable, "-m", "benchmarks.native", "--case", "small-224", "--peer", "--runs", "1", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout)
-    assert (row["case"], row["precision"], row["threads"]) == ("small-224", "float32", 1)
+    rows = json.loads(done.stdout)
+    assert [(row["case"], row["precision"], row["threads"]) for row in rows] == [
+        ("small-224", "float32", 1),
+        ("small-224", "int8", 1),
+    ]
