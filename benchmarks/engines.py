@@ -20,6 +20,7 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -191,6 +192,13 @@ def measure(case: str, entries: Sequence[Entry], threads: int, runs: int) -> lis
     return rows
 
 
+def peer_versions(python: str) -> dict[str, str]:
+    """What is installed in the peers' environment."""
+    code = "from importlib.metadata import version as v; print(*map(v, ('torch', 'torchvision', 'timm')))"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return dict(zip(("torch of the peers", "torchvision", "timm"), done.stdout.split(), strict=True))
+
+
 def table(rows: Sequence[Row]) -> str:
     """Rows as a Markdown table, the fastest of each case first."""
     lines = [
@@ -234,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 rows += measure(case, entries, threads, asked.runs)
     engines = [row.name.split()[0] for row in rows]
     about = machine(["torch", *(engine for engine in engines if engine not in libraries)])
+    about["versions"] |= peer_versions(asked.peers) if asked.peers else {}
     if asked.json:
         print(json.dumps({"machine": about, "rows": [asdict(row) for row in rows]}, indent=2))
     else:

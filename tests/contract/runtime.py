@@ -13,8 +13,9 @@ import torch
 
 from hswish.export.formats import writer
 from hswish.export.pipeline import ExportOptions, make_job
-from hswish.runtime import Predictor, open_engine
+from hswish.runtime import Mirrored, Predictor, Windowed, open_engine
 from hswish.spec.errors import MissingPackageError, ModelFileError, OptionError
+from tests.contract.foreign import with_foreign_operator
 from tests.contract.networks import CLASSES, SIZE, network, pictures
 
 
@@ -130,6 +131,26 @@ class RuntimeContract:
             path.write_bytes(content[:2] + bytes(60) + content[62:])
         with pytest.raises(ModelFileError, match=path.name.replace(".", r"\.")):
             open_engine(path, self.engine)
+
+    def test_an_operator_that_the_runtime_lacks_is_named(self, folder: Path, tmp_path: Path) -> None:
+        file = written(self.format, folder, self.segmenter, embed=("argmax",))
+        path = with_foreign_operator(file, tmp_path)
+        with pytest.raises(ModelFileError, match=r": needs the operator \w+, which the installed [\w-]+ lacks; pip"):
+            open_engine(path, self.engine)
+
+    def test_mirrored_and_windowed(self, masks: Path) -> None:
+        """The mean with the mirror image, and windows that slide; both against the engine called by hand."""
+        model, engine = network(self.segmenter), open_engine(masks, self.engine, threads=1)
+        picture = pictures(1)[0]
+        batch = model.preprocess(picture)[None]
+        flipped = engine.run(np.ascontiguousarray(batch[..., ::-1]))[..., ::-1]
+        found = Mirrored(engine).run(batch)
+        np.testing.assert_array_equal(found, (engine.run(batch) + flipped) / 2)
+        wide = np.concatenate([batch, batch], 3)  # twice the window, without overlap: two windows side by side
+        twice = Windowed(engine, overlap=0.0).run(wide)
+        np.testing.assert_array_equal(twice, np.concatenate([engine.run(batch)] * 2, 3))
+        result = Predictor(masks, self.engine, windows=True, mirror=True)(picture)
+        assert result.mask.shape == (picture.height, picture.width)
 
     def test_a_missing_package_names_the_extra(self, labels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for module in [name for name in sys.modules if name.split(".")[0] == self.package] or [self.package]:

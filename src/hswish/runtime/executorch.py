@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hswish.runtime.exported import ExportedEngine, Operator, count_operators
+from hswish.runtime.exported import ExportedEngine, Operator, count_operators, refused
 from hswish.spec.artifact import METADATA_KEY
 from hswish.spec.errors import MissingPackageError, ModelFileError
 from hswish.spec.interface import INTERFACE_KEY, read_documents
 
 _IDENTIFIER = b"ET12"
+_LACKS = r"error: 0x:?14\b"  # OperatorMissing, whose name the runtime only prints
 _METHOD = "forward"
 
 
@@ -33,7 +34,8 @@ class ExecuTorchEngine(ExportedEngine):
         try:
             from executorch.runtime import Runtime, Verification
         except ModuleNotFoundError as error:
-            raise MissingPackageError("executorch", "executorch", f"opening {path}") from error
+            package = str(error.name or "executorch").split(".")[0]  # it may be torch, which its runtime needs
+            raise MissingPackageError(package, "executorch", f"opening {path}") from error
         content = path.read_bytes()
         if content[4:8] != _IDENTIFIER:
             raise ModelFileError(f"{path}: not a .pte program, or a damaged one; export it again")
@@ -48,7 +50,7 @@ class ExecuTorchEngine(ExportedEngine):
             }
             method = program.load_method(_METHOD)
         except (RuntimeError, ValueError, LookupError) as error:
-            raise ModelFileError(f"{path}: a damaged .pte program; export it again") from error
+            raise refused(path, "executorch", error, _LACKS, "a damaged .pte program; export it again") from error
         documents = read_documents(stored.get(METADATA_KEY), stored.get(INTERFACE_KEY), str(path))
         engine = cls(path, *documents)
         engine._method, engine._program = method, program

@@ -6,6 +6,7 @@ interface, and a file made for one picture at a time gets them one at a time.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
@@ -92,6 +93,23 @@ class ExportedEngine(ABC):
                 f"{self.path}: takes pictures of {height}x{width} pixels only, not {size[0]}x{size[1]}; "
                 f"export it with --dynamic or --size {size[0]}x{size[1]}"
             )
+
+
+def refused(path: Path, package: str, error: Exception, lacks: str, otherwise: str) -> ModelFileError:
+    """The error for a file that a runtime does not open: for want of an operator, or because it is damaged.
+
+    Args:
+        package: what is installed of the runtime.
+        lacks: pattern of the runtime's own words for an operator that it does not have, whose name is a group.
+        otherwise: what else is wrong with the file, and what to do.
+    """
+    found = re.search(lacks, str(error))
+    if found is None:
+        return ModelFileError(f"{path}: {otherwise}")
+    name = next((group for group in found.groups() if group), "another")
+    return ModelFileError(
+        f"{path}: needs the operator {name}, which the installed {package} lacks; pip install --upgrade {package}"
+    )
 
 
 def count_operators(steps: list[tuple[str, str, bool | None]]) -> tuple[Operator, ...]:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hswish.runtime.exported import ExportedEngine, Operator, count_operators
+from hswish.runtime.exported import ExportedEngine, Operator, count_operators, refused
 from hswish.spec.artifact import METADATA_KEY
 from hswish.spec.errors import MissingPackageError, ModelFileError
 from hswish.spec.interface import INTERFACE_KEY, read_documents
 
 _IDENTIFIER = b"TFL3"
+_LACKS = r"builtin_code out of range: (\d+)|unresolved custom op: (\w+)|find op for builtin opcode '(\w+)'"
 _DELEGATE = "DELEGATE"
 """what the interpreter calls the part of the graph that XNNPACK runs"""
 
@@ -44,7 +45,7 @@ class LiteRtEngine(ExportedEngine):
             interpreter = Interpreter(model_content=content, num_threads=threads)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError, LookupError, TypeError, struct.error) as error:
-            raise ModelFileError(f"{path}: a damaged .tflite model; export it again") from error
+            raise refused(path, "ai-edge-litert", error, _LACKS, "a damaged .tflite model; export it again") from error
         engine = cls(path, *documents)
         engine._interpreter = interpreter
         return engine

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hswish.runtime.exported import ExportedEngine, Operator
+from hswish.runtime.exported import ExportedEngine, Operator, refused
 from hswish.spec.artifact import METADATA_KEY
 from hswish.spec.errors import MissingPackageError, ModelFileError
 from hswish.spec.interface import INTERFACE_KEY, read_documents
@@ -39,6 +39,9 @@ class NcnnEngine(ExportedEngine):
         # ncnn reads what it is told to without looking: a damaged file would end the process.
         _check(path, weights)
         documents = read_documents(*_documents(sidecar), str(sidecar))
+        for kind in _kinds(path):
+            if ncnn.layer_to_index(kind) < 0:
+                raise refused(path, "ncnn", LookupError(kind), r"(.+)", "")
         net = ncnn.Net()
         net.opt.use_vulkan_compute = False
         for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
@@ -70,12 +73,17 @@ class NcnnEngine(ExportedEngine):
 
     def operators(self) -> tuple[Operator, ...]:
         """The net's layers, all of them in ncnn's own kernels; which are vectorised, it does not tell."""
-        kinds = Counter(line.split()[0] for line in self.path.read_text(encoding="ascii").splitlines()[2:])
+        kinds = Counter(_kinds(self.path))
         return tuple(
             Operator(kind=kind, dtype="float32", count=count, accelerated=None)
             for kind, count in kinds.most_common()
             if kind not in ("Input", "Split")
         )
+
+
+def _kinds(path: Path) -> list[str]:
+    """Names of the layers of a `.param`, in its order."""
+    return [line.split()[0] for line in path.read_text(encoding="ascii").splitlines()[2:]]
 
 
 def _check(path: Path, weights: Path) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hswish.runtime.exported import ExportedEngine, Operator, count_operators
+from hswish.runtime.exported import ExportedEngine, Operator, count_operators, refused
 from hswish.spec.artifact import METADATA_KEY
-from hswish.spec.errors import MissingPackageError, ModelFileError
+from hswish.spec.errors import MissingPackageError
 from hswish.spec.interface import INTERFACE_KEY, read_documents
+
+_LACKS = r"No Op registered for (\S+)|error: (\S+) is not a registered|find an implementation for (\w+)"
 
 
 class OnnxRuntimeEngine(ExportedEngine):
@@ -35,7 +37,8 @@ class OnnxRuntimeEngine(ExportedEngine):
         try:
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has an exception of its own for each kind of damage
-            raise ModelFileError(f"{path}: not an .onnx model, or a damaged one; export it again") from error
+            damaged = "not an .onnx model, or a damaged one; export it again"
+            raise refused(path, "onnxruntime", error, _LACKS, damaged) from error
         stored = session.get_modelmeta().custom_metadata_map
         documents = read_documents(stored.get(METADATA_KEY), stored.get(INTERFACE_KEY), str(path))
         engine = cls(path, *documents)

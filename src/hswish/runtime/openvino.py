@@ -7,10 +7,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from hswish.runtime.exported import ExportedEngine, Operator, count_operators
+from hswish.runtime.exported import ExportedEngine, Operator, count_operators, refused
 from hswish.spec.artifact import METADATA_KEY, Description
-from hswish.spec.errors import MissingPackageError, ModelFileError
+from hswish.spec.errors import MissingPackageError
 from hswish.spec.interface import INTERFACE_KEY, Interface, read_documents
+
+_LACKS = r"doesn't contain the operation with type: (\w+)|OpenVINO does not support .*?operations?: (\S+)"
 
 
 class OpenVinoEngine(ExportedEngine):
@@ -37,9 +39,8 @@ class OpenVinoEngine(ExportedEngine):
             documents = _documents(model, path)
             compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
-            raise ModelFileError(
-                f"{path}: not an OpenVINO model, its .bin is missing, or it is damaged; export it again"
-            ) from error
+            damaged = "not an OpenVINO model, its .bin is missing, or it is damaged; export it again"
+            raise refused(path, "openvino", error, _LACKS, damaged) from error
         engine = cls(path, *documents)
         engine._compiled = compiled
         return engine
