@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -46,20 +47,26 @@ class Timed:
             "OMP_NUM_THREADS": str(self.threads),
             "PYTHONPATH": os.pathsep.join(self.packages or sys.path),
         }
+        self._words = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             self.command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._words,
             text=True,
             env={**os.environ, **settings},
         )
-        self.cold_ms = float(self._hear()["cold_ms"])
+        try:
+            self.cold_ms = float(self._hear()["cold_ms"])
+        except HswishError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
+        self._words.close()
 
     def run(self, count: int) -> list[float]:
         """Milliseconds of `count` runs."""
@@ -79,7 +86,10 @@ class Timed:
                 if "error" in heard:
                     raise HswishError(heard["error"])
                 return heard
-        raise HswishError(f"{self.title} ended with status {self._process.wait()} while it was timed")
+        status = self._process.wait()
+        self._words.seek(0)
+        last = self._words.read().decode(errors="replace").strip().rpartition("\n")[2][:200]
+        raise HswishError(f"{self.title} ended with status {status} while it was timed{f' ({last})' if last else ''}")
 
 
 def take_turns(found: Sequence[Timed], runs: int, progress: Callable[[int, int], object] | None = None) -> None:

@@ -85,6 +85,7 @@ def export_command(
       hswish export best.safetensors --format onnx,openvino,litert --int8 --calibrate pictures/
     """
     from hswish.export import ExportOptions, export
+    from hswish.export.litert_metadata import scales_alike
     from hswish.models import load
 
     file = locate_model(model)
@@ -121,6 +122,8 @@ def export_command(
         print_json({"model": model, "folder": str(stem.parent), "exports": [report.to_dict() for report in reports]})
         return
     _print(reports)
+    if "litert" in formats and "preprocess" not in options.embed and not scales_alike(network.preprocess):
+        print_note("MediaPipe Tasks scale all channels alike: for them, add --embed preprocess")
     print_note(f"wrote {stem.parent}{os.sep}{', '.join(report.file for report in reports)}")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from hswish.spec.architecture import Task
 from hswish.spec.artifact import Description
 from hswish.spec.interface import Interface
+from hswish.spec.preprocess import Preprocess
 
 METADATA_NAME = "TFLITE_METADATA"
 LABELS_FILE = "labels.txt"
@@ -55,6 +56,11 @@ def metadata(builder: Any, description: Description, interface: Interface, size:
     )
     builder.Finish(root.value, file_identifier=b"M001")
     return bytes(builder.Output())
+
+
+def scales_alike(preprocess: Preprocess) -> bool:
+    """Whether every channel has the same mean and deviation: MediaPipe Tasks refuse anything else for floats."""
+    return len(set(preprocess.mean)) == len(set(preprocess.std)) == 1
 
 
 def with_labels(model: bytes, classes: tuple[str, ...]) -> bytes:

@@ -106,10 +106,9 @@ def refused(path: Path, package: str, error: Exception, lacks: str, otherwise: s
     found = re.search(lacks, str(error))
     if found is None:
         return ModelFileError(f"{path}: {otherwise}")
-    name = next((group for group in found.groups() if group), "another")
-    return ModelFileError(
-        f"{path}: needs the operator {name}, which the installed {package} lacks; pip install --upgrade {package}"
-    )
+    name = next((group for group in found.groups() if group), None)
+    operator = f"the operator {name}, which" if name else "an operator that"
+    return ModelFileError(f"{path}: needs {operator} the installed {package} lacks; pip install --upgrade {package}")
 
 
 def count_operators(steps: list[tuple[str, str, bool | None]]) -> tuple[Operator, ...]:
