@@ -20,6 +20,7 @@ The hardware limit is measured too: a loop of multiply-adds that touch nothing b
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
@@ -127,7 +128,8 @@ def contenders_of(case: Case, peers: Sequence[str], folder: Path, threads: int, 
         if name not in PRECISIONS[precision]:
             continue
         try:
-            found[name] = open_peer(name, case, folder, threads, PRECISIONS[precision])
+            with contextlib.redirect_stdout(sys.stderr):  # the tools talk; the standard output is for our rows
+                found[name] = open_peer(name, case, folder, threads, PRECISIONS[precision])
         except AbsentError as error:
             print(f"{case.name}, {precision}: without {name}: {error}", file=sys.stderr)
     return found

@@ -79,13 +79,14 @@ void test_depthwise(const Int8Kernels& k) {
   const PackedPointwiseInt8 none;
   const Geometry g = geometry({height, width, 0}, kernel, stride, dilation, draw(0, 1));
   const std::vector<uint8_t> x = drawn_bytes(height * width * channels);
-  std::vector<uint8_t> out(g.out_height * g.out_width * channels), work(k.int8_block_work(packed.op, g));
+  std::vector<uint8_t> out(g.out_height * g.out_width * channels);
+  const Buffer work(k.int8_block_work(packed.op, g) / 4 + 16);
   std::vector<int32_t> sums(channels), wanted_sums(channels);
   const uint8_t padding = static_cast<uint8_t>(draw(0, 255));
   for (long first = 0; first < channels; first += INT8_PANEL) {
     long made = -1;
     k.int8_block_rows({none.op, packed.op, act, act, g, first, x.data(), channels, out.data(), channels, sums.data(),
-                       work.data(), padding, 0, g.out_height}, made);
+                       reinterpret_cast<uint8_t*>(work.get()), padding, 0, g.out_height}, made);
   }
   for (long y = 0; y < g.out_height; y++)
     for (long i = 0; i < g.out_width; i++)

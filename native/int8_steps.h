@@ -72,10 +72,10 @@ class StemInt8Step : public Step {
     const StemInt8& op = weights.op;
     require(plan.planes == op.planes, "the stem and the picture differ in channels");
     g_ = geometry({plan.height, plan.width, 0}, 3, op.stride, 1, same);
-    row_ = round_up(((g_.out_width - 1) * op.stride + 3 + g_.width) * op.planes + 16, 16);
+    row_ = round_up(std::max((g_.out_width - 1) * op.stride + 3, g_.left + g_.width) * op.planes + 16, 16);
     return {g_.out_height, g_.out_width, op.n, 1};
   }
-  long work(const Plan&) const override { return (rows() * row_ + 3) / 4; }
+  long work(const Plan&) const override { return ((rows() + 1) * row_ + 3) / 4; }
   long scratch(const Plan&) const override { return weights.op.planes * 256 / 4; }
   void run(Plan& plan) override {
     const StemInt8& op = weights.op;
@@ -88,7 +88,7 @@ class StemInt8Step : public Step {
       const long top = first * op.stride - g_.top;
       std::memset(work, input_zero, rows() * row_);
       for (long i = 0; i < rows(); i++)
-        if (top + i >= 0 && top + i < g_.height) fill(plan, codes, top + i, work + i * row_ + g_.left * op.planes);
+        if (top + i >= 0 && top + i < g_.height) fill(plan, codes, top + i, work + i * row_ + g_.left * op.planes, work + rows() * row_);
       for (long y = first; y < end; y++) {
         const uint8_t* at = work + (y - first) * op.stride * row_;
         const uint8_t* three[3] = {at, at + row_, at + 2 * row_};
@@ -101,15 +101,17 @@ class StemInt8Step : public Step {
  private:
   static constexpr long BAND = 8;  // rows of output that share the rows of the picture
   long rows() const { return (BAND - 1) * weights.op.stride + 3; }
-  void fill(const Plan& plan, const uint8_t* codes, long y, uint8_t* to) const {
-    const long planes = weights.op.planes;
+  // A row of the picture as the network's bytes; `line` holds one channel of it.
+  void fill(const Plan& plan, const uint8_t* codes, long y, uint8_t* to, uint8_t* line) const {
+    const long planes = weights.op.planes, whole = g_.width / LANE * LANE;
     if (plan.picture.bytes) return plan.int8.look_up(plan.picture.bytes + y * g_.width * planes, codes, planes, g_.width, to);
     for (long c = 0; c < planes; c++) {
       const float* from = plan.picture.floats + (c * g_.height + y) * g_.width;
-      for (long i = 0; i < g_.width; i++) {
-        const float v = std::nearbyintf(std::clamp(from[i] * input_inverse, -1048576.0f, 1048576.0f));
-        to[i * planes + c] = static_cast<uint8_t>(std::clamp(static_cast<int>(v) + input_zero, 0, 255));
-      }
+      float rest[LANE] = {};
+      std::copy(from + whole, from + g_.width, rest);
+      plan.int8.to_bytes(from, input_inverse, input_zero, whole, line);
+      plan.int8.to_bytes(rest, input_inverse, input_zero, LANE, line + whole);
+      for (long i = 0; i < g_.width; i++) to[i * planes + c] = line[i];
     }
   }
   Geometry g_{};
