@@ -85,7 +85,8 @@ def test_places_follow_the_scheme(squeeze: Squeeze) -> None:
     assert f"{block}.depthwise.conv" not in net.values, "what stands before a fused activation is not rounded"
     assert f"{block}.depthwise.act" in net.values
     assert (f"{block}.se.gate" in net.values) == (squeeze == "int8")
-    assert (f"{block}.se.reduce" in net.scales) == (squeeze == "int8")
+    assert net.computes_in_integers(f"{block}.se.reduce") == (squeeze == "int8")
+    assert f"{block}.se.reduce" in net.scales, "its weights are held in 8 bits all the same"
     assert net.graph.output not in net.values
 
 

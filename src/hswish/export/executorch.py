@@ -16,6 +16,7 @@ import torch
 
 from hswish.export.job import Job, Writer
 from hswish.quantize.network import GraphNetwork
+from hswish.quantize.places import Scheme
 from hswish.spec.artifact import METADATA_KEY
 from hswish.spec.errors import MissingPackageError
 from hswish.spec.interface import INTERFACE_KEY
@@ -28,6 +29,16 @@ class ExecuTorchWriter(Writer):
     suffix = ".pte"
     engine = "executorch"
     why_static = "XNNPACK resizes to one size only (pytorch/executorch#7131); give --size"
+    # Bytes stand between a convolution and its h-swish, and XNNPACK's layers on bytes give bytes only.
+    scheme = Scheme(
+        fused=frozenset(("relu",)),
+        fused_add=False,
+        float_results=False,
+        float_first=True,
+        squeeze="int8",
+        weights_alone=False,
+    )
+    why_no_int8_weights = "its programs have no step that widens weights for float32 layers"
     why_no_half = "XNNPACK programs hold float32 weights, or compute in float16 as well"
 
     def write(self, job: Job, path: Path) -> None:
@@ -41,7 +52,7 @@ class ExecuTorchWriter(Writer):
             kind = torch.uint8 if job.graph.takes_pixels else torch.float32
             example = torch.zeros(job.graph.input_shape, dtype=kind)
             with torch.no_grad():
-                program = torch.export.export(GraphNetwork(job.graph).eval(), (example,), strict=False)
+                program = torch.export.export(_network(job).eval(), (example,), strict=False)
             documents = {METADATA_KEY: job.description.to_json(), INTERFACE_KEY: job.interface.to_json()}
             edge = to_edge_transform_and_lower(
                 program,
@@ -50,6 +61,15 @@ class ExecuTorchWriter(Writer):
                 compile_config=EdgeCompileConfig(_check_ir_validity=False),
             )
             path.write_bytes(edge.to_executorch().buffer)
+
+
+def _network(job: Job) -> GraphNetwork:
+    """What is lowered."""
+    if job.quantized is None:
+        return GraphNetwork(job.graph)
+    from hswish.export.executorch_int8 import QuantizedNetwork
+
+    return QuantizedNetwork(job.quantized)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,9 @@ class Scheme:
     """the layer that reads the picture stays in float32"""
     squeeze: Squeeze = "float"
     """the branches from a pooled map to a gate (squeeze-and-excitation, LR-ASPP's attention)"""
+    weights_alone: bool = True
+    """layers that compute in float32 for the runtime's sake (squeeze branches, the last ones) hold their weights in
+    8 bits all the same; those in `kept` and the first do not"""
     weight_bits: Literal[7, 8] = 8
     kept: frozenset[str] = frozenset()
     """names of the layers that stay in float32, their activations included"""
@@ -42,7 +45,7 @@ class Places:
     values: frozenset[str]
     """held in bytes"""
     layers: frozenset[str]
-    """multiply by 8-bit weights"""
+    """hold their weights in 8 bits"""
 
 
 def places(graph: g.Graph, scheme: Scheme) -> Places:
@@ -70,7 +73,8 @@ def places(graph: g.Graph, scheme: Scheme) -> Places:
         takes[name] = name in integer or (name not in full and end[name] in values)
     if any(takes[reader.name] for reader in readers[g.INPUT]):
         values.add(g.INPUT)
-    return Places(values=frozenset(values), layers=frozenset(integer))
+    alone = {node.name for node in graph.nodes if is_layer(node)} - kept if scheme.weights_alone else set()
+    return Places(values=frozenset(values), layers=frozenset(integer | alone))
 
 
 def first_layers(graph: g.Graph) -> frozenset[str]:
