@@ -46,15 +46,17 @@ class Threads {
     work_ = &work;
     count_ = count;
     next_.store(0, std::memory_order_relaxed);
-    busy_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
+    open_.store(true);
     {
       std::lock_guard<std::mutex> lock(mutex_);
       round_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
     take(0);
-    // The others end within microseconds, unless something else has their processor.
-    for (long spin = 0; busy_.load(std::memory_order_acquire); spin++) spin < 20000 ? pause() : std::this_thread::yield();
+    // Only those that came are waited for: where something else has a thread's processor, its share is done by
+    // the others. (Either it sees that the loop is closed, or it is seen here.)
+    open_.store(false);
+    for (long spin = 0; inside_.load(); spin++) spin < 20000 ? pause() : std::this_thread::yield();
   }
 
   std::mutex running;  // held while a plan runs: its loops must not mix with another's
@@ -91,10 +93,11 @@ class Threads {
         std::unique_lock<std::mutex> lock(mutex_);
         wake_.wait(lock, [&] { return round_.load(std::memory_order_acquire) != seen; });
       }
-      seen++;
+      seen = round_.load(std::memory_order_acquire);
       if (stop_) return;
-      take(thread);
-      busy_.fetch_sub(1, std::memory_order_release);
+      inside_.fetch_add(1);
+      if (open_.load()) take(thread);
+      inside_.fetch_sub(1);
     }
   }
 
@@ -104,7 +107,8 @@ class Threads {
   std::condition_variable wake_;
   std::atomic<unsigned> round_{0};
   std::atomic<long> next_{0};
-  std::atomic<int> busy_{0};
+  std::atomic<int> inside_{0};
+  std::atomic<bool> open_{false};
   long count_ = 0;
   const void* work_ = nullptr;
   void (*call_)(const void*, long, int) = nullptr;
