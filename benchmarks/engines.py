@@ -119,6 +119,8 @@ def torch_entry(case: str, library: str, mode: str, threads: int, python: str, f
         name = express(get_adapter(library), twin.architecture).name
         state = export_state(twin, library)
         settings = {"bn_eps": model.architecture.options.bn_eps} if library == "timm" else {}
+        if library == "torchvision" and name.startswith("lraspp"):
+            settings = {"weights_backbone": None}  # it would fetch them
     weights = folder / f"{case}.{library}.safetensors"
     save_file({key: value.contiguous() for key, value in state.items()}, weights)
     given, answer = folder / f"{case}.npy", folder / f"{case}-{library}-{mode}-{threads}.npy"

@@ -11,6 +11,7 @@ from PIL import Image
 
 from hswish.bench import Contender, contenders, machine, measure
 from hswish.bench.figure import latency_accuracy
+from hswish.bench.process import Timed, take_turns
 from hswish.export import export
 from hswish.models.checkpoint import save
 from hswish.spec.errors import HswishError, ModelFileError, OptionError
@@ -38,6 +39,8 @@ def test_contenders_are_engines_that_open_the_file(files: tuple[Path, Path]) -> 
     ]
     with pytest.raises(OptionError, match="no engine is left"):
         contenders(files, ["ncnn"], [1])
+    with pytest.raises(OptionError, match="unknown engine 'onnxruntme'; did you mean onnxruntime"):
+        contenders(files, ["onnxruntme"], [1])
     with pytest.raises(ModelFileError, match="no such model file"):
         contenders([files[0].with_name("gone.onnx")], [], [1])
 
@@ -81,3 +84,27 @@ def test_picture_and_machine(files: tuple[Path, Path], tmp_path: Path) -> None:
     about = machine(["onnxruntime"])
     assert set(about) == {"processor", "cores", "system", "versions"}
     assert about["versions"]["onnxruntime"][0].isdigit()
+
+
+def test_an_answer_that_changes_is_no_measurement(tmp_path: Path) -> None:
+    """A model that answers differently every time, told to be timed."""
+    np.save(tmp_path / "in.npy", np.zeros((1, 2), np.float32))
+    code = (
+        "import itertools, sys; from hswish.bench.worker import serve\n"
+        "count = itertools.count()\n"
+        "serve(lambda: lambda batch: batch + next(count), 'liar', *sys.argv[1:])"
+    )
+    process = Timed(
+        title="liar",
+        command=[sys.executable, "-c", code, str(tmp_path / "in.npy"), str(tmp_path / "out.npy")],
+        answer=tmp_path / "out.npy",
+        threads=1,
+    )
+    with pytest.raises(HswishError, match=r"liar ended with status 1 .*gave another answer when it was timed"):
+        take_turns([process], runs=1)
+
+
+def test_what_a_contender_died_of_is_said(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "raise SystemExit('the disk is on fire')"]
+    with pytest.raises(HswishError, match=r"ended with status 1 while it was timed \(the disk is on fire\)"):
+        take_turns([Timed(title="short", command=command, answer=tmp_path / "out.npy", threads=1)], runs=1)

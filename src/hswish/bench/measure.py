@@ -18,8 +18,8 @@ from PIL import Image
 
 from hswish.bench.process import Timed, take_turns
 from hswish.runtime import engines_for, interface_of, open_engine
-from hswish.runtime.engine import companions
-from hswish.spec.errors import HswishError, MissingPackageError, ModelFileError, OptionError
+from hswish.runtime.engine import companions, engine_names
+from hswish.spec.errors import HswishError, MissingPackageError, ModelFileError, OptionError, unknown_name
 
 _PACKAGES = {
     "native": "hswish",
@@ -82,8 +82,11 @@ def contenders(
     Raises:
         ModelFileError: a file is no model.
         MissingPackageError: no engine for a file is installed.
-        OptionError: none is left.
+        OptionError: no engine of that name, or none is left.
     """
+    for name in engines:
+        if name not in engine_names():
+            raise unknown_name("engine", name, engine_names())
     found: list[Contender] = []
     for path in paths:
         failed: list[HswishError] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from hswish.cli.console import counting, print_json, print_note, print_warning, stdout
 from hswish.cli.evaluating import open_as_trained
 from hswish.cli.locating import locate_model
-from hswish.spec.errors import OptionError
+from hswish.spec.errors import DataError, OptionError, PictureError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -81,7 +82,10 @@ def _first_picture(model: Path, data: str, split: str) -> Image.Image:
     from hswish.runtime import open_engine
 
     source = open_as_trained(data, model, open_engine(model).description)
-    return source.read_picture(source.items(split)[0])
+    for item in source.items(split):
+        with contextlib.suppress(PictureError):  # the measurement of accuracy lists it, or refuses the data
+            return source.read_picture(item)
+    raise DataError(f"{source.location}: none of the pictures of {split} can be read")
 
 
 def _with_accuracy(rows: list[Row], data: str, split: str, limit: int | None) -> list[Row]:

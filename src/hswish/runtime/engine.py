@@ -113,6 +113,11 @@ def open_engine(path: str | Path, engine: str | None = None, threads: int | None
     raise _unknown_ending(path)
 
 
+def engine_names() -> list[str]:
+    """Every engine that is registered here, whether its package is installed or not."""
+    return sorted(entry.name for entry in entry_points(group=_GROUP))
+
+
 def interface_of(engine: Engine) -> Interface:
     """What an engine takes and gives; one that does not say takes normalised pictures and gives logits."""
     found = getattr(engine, "interface", None)
