@@ -16,11 +16,12 @@ from hswish.data.source import DataSource
 from hswish.export import ExportOptions, export
 from hswish.export.int8 import Int8Settings, export_int8
 from hswish.export.onnx import OnnxWriter
+from hswish.models.checkpoint import load
 from hswish.models.described import DescribedModule
 from hswish.models.engine import TorchEngine
 from hswish.quantize.simulate import SimulatedNetwork, run
 from hswish.runtime import Predictor, open_engine
-from hswish.spec.errors import DataError, OptionError, ParityError
+from hswish.spec.errors import DataError, ModelFileError, OptionError, ParityError
 from hswish.spec.interface import Interface
 from hswish.spec.quantized_file import read_quantized
 from tests.contract.networks import CLASSES, network, pictures
@@ -110,6 +111,8 @@ def test_our_own_file_is_the_simulated_network(tmp_path: Path, labelled: Path) -
     assert interface == Interface(size=(48, 64), precision="int8")
     assert report.score == report.simulated
     assert net.values["input"].scale > 0
+    with pytest.raises(ModelFileError, match="8-bit network, for the engine native"):
+        load(tmp_path / "net.int8.safetensors")
 
 
 def test_what_is_embedded_is_embedded_in_8_bits(tmp_path: Path, masked: Path) -> None:

@@ -21,6 +21,7 @@ from hswish.models.factory import build
 from hswish.spec.artifact import METADATA_KEY, read_description, read_header
 from hswish.spec.errors import ModelFileError, OptionError
 from hswish.spec.files import write_aside
+from hswish.spec.quantized_file import QUANTIZED_KEY
 
 
 def save(model: nn.Module, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
@@ -60,6 +61,8 @@ def load(path: str | Path) -> DescribedModule:
     """
     path = locate(path)
     description = read_description(path)
+    if QUANTIZED_KEY in read_header(path).get("__metadata__", {}):
+        raise ModelFileError(f"{path}: holds an 8-bit network, for the engine native; load the model it is of")
     with torch.device("meta"):
         model = build(description.architecture())
     expected = dict(model.state_dict())
