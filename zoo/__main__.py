@@ -44,7 +44,7 @@ def add(run: Path, name: str, command: str, data: str, note: str = "", folder: P
         "note": note,
         "epochs": config.recipe.epochs,
         "seed": config.recipe.seed,
-        "licence": "Apache-2.0; the pictures have terms of their own",
+        "licence": "Apache-2.0",
         "versions": config.versions,
     }
     model.describe(provenance=about)
@@ -74,7 +74,8 @@ def table(folder: Path = ZOO) -> str:
             "",
             "Models that this project trained from scratch. In a clone each is found by its name:",
             "`hswish predict NAME PICTURE`, `hswish.load(NAME)`. Beside each lies how it was made: recipe, figures of",
-            "every epoch (`metrics.jsonl`), curves. This page is written by `python -m zoo`.",
+            "every epoch (`metrics.jsonl`), curves. Licence: Apache-2.0; the pictures have terms of their own.",
+            "This page is written by `python -m zoo`.",
             "",
             "| model | learnt from | input | figure | parameters | multiply-adds | MB |",
             "|---|---|---|---|--:|--:|--:|",

@@ -52,7 +52,7 @@ def test_models_as_json(hswish_cli: Cli) -> None:
     models = json.loads(hswish_cli("models", "--json").success().out)
     assert [model["name"] for model in models] == hswish.list_models()
     weights = {about["name"]: about for model in models for about in model["weights"]}
-    assert weights.keys() == {row.name for row in WEIGHTS}
+    assert weights.keys() == {row.name for row in WEIGHTS} | {file.stem for file in zoo_files()}
     about = weights["mobilenet_v3_large.tv_in1k_v2"]
     assert about["metrics"] == {"top1": 0.75274, "top5": 0.92566}
     assert (about["size_mb"], about["size_stated"], about["licence"]) == (21.107, True, "BSD-3-Clause")
