@@ -15,6 +15,7 @@ import pytest
 import hswish
 from hswish.hub import weights as table
 from hswish.hub.weights import WEIGHTS, find
+from hswish.hub.zoo import zoo_files
 from hswish.models.adapters import export_file
 
 from ..servers.hub import TOKEN, Hub
