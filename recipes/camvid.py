@@ -3,7 +3,7 @@
 Command:   hswish train CAMVID --model lraspp_mobilenet_v3_small --recipe camvid
            (Large: --model lraspp_mobilenet_v3_large --batch-size 8 --set accumulate=2)
 Hardware:  a GPU of 8 GB, or patience: 2 CPU cores do 15 pictures a second with Small, 6 with Large
-Time:      on 2 quiet CPU cores about 8 h Small, 20 h Large, by those rates; not run in full here: no GPU
+Time:      on 2 CPU cores 9 h Small, 22 h Large, by these rates; not run in full here: no GPU
 Aim:       test mIoU 57 to 64 Small, 63 to 71 Large. Published from scratch at this size: ENet 51 to 53, ESPNet 55.6,
            CGNet 65.6, DABNet 66.7, LETNet 70.5. Not measured in full yet; zoo/ holds Small after 70 epochs
 Source:    the protocol of those (DABNet, CGNet, LETNet): 800 to 1000 epochs of train + val (468 pictures), weighted

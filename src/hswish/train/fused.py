@@ -1,8 +1,8 @@
 """Training on a CPU by the native engine's kernels: depthwise convolutions, and batch norm with its non-linearity.
 
-Between the 1x1 convolutions, which torch does well, a step is bound by memory. torch goes over a
-map nine times for batch norm and h-swish there and back; these go over it seven times, keep half
-as much of it, and in bfloat16 each time costs half. What is computed is the same:
+Between the 1x1 convolutions, which torch does well, a step is bound by memory. For batch norm and
+h-swish torch reads or writes a map thirteen times, there and back; these do so eight times, keep
+half as much of it, and in bfloat16 each time costs half. What is computed is the same:
 
     mean, var = moments of x
     z = gamma (x - mean) / sqrt(var + eps) + beta,  y = act(z)
