@@ -121,7 +121,7 @@ def test_global_batch_norm_is_batch_norm_of_the_global_batch() -> None:
         ("mobilenet_v3_small", {}),
         pytest.param(
             "lraspp_mobilenet_v3_small",
-            {"batch_size": 2, "accumulate": 2, "lr": 1e-3, "loss.auxiliary": 0.4, "bn_batches": 2},
+            {"batch_size": 2, "accumulate": 2, "lr": 1e-3, "loss.auxiliary": 0.4, "loss.stride": 2, "bn_batches": 2},
             marks=pytest.mark.slow,
         ),
     ],

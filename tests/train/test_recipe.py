@@ -94,6 +94,7 @@ def test_changes_reach_the_recipe_and_its_augmentation() -> None:
         (Loss, {"pixel": "crossentropy"}),
         (Loss, {"region": "iou"}),
         (Loss, {"auxiliary": -0.1}),
+        (Loss, {"stride": 0}),
         (Loss, {"ohem_keep": 1.5}),
         (FineTuning, {"freeze_epochs": 1.5}),
         (FineTuning, {"depth_decay": 0.0}),

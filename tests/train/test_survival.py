@@ -119,7 +119,13 @@ def test_a_classifier(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"loss.auxiliary": 0.4, "loss.region": "lovasz", "class_weights": "inverse_log", "augment.paste": 1.0},
+        {
+            "loss.auxiliary": 0.4,
+            "loss.stride": 2,
+            "loss.region": "lovasz",
+            "class_weights": "inverse_log",
+            "augment.paste": 1.0,
+        },
         {"loss.pixel": "ohem", "accumulate": 2, "bn_batches": 2, "dropout": 0.3},
     ],
 )

@@ -21,13 +21,13 @@ from hswish.models import DescribedModule
 from hswish.models.engine import channels_last
 from hswish.models.segmenter import Segmenter
 from hswish.spec.errors import OptionError
-from hswish.train.auxiliary import WithAuxiliary
 from hswish.train.average import averaged
 from hswish.train.devices import Devices
 from hswish.train.drop_path import add_drop_path
 from hswish.train.fused import fuse
 from hswish.train.global_norm import with_global_norms
 from hswish.train.loss import Criterion, Totals
+from hswish.train.masks import Grid, SegmenterInTraining
 from hswish.train.optim import build_optimizer, set_learning_rate
 from hswish.train.recipe import Recipe
 from hswish.train.teacher import Teacher
@@ -45,6 +45,16 @@ class Step(NamedTuple):
 
     loss: float
     pictures: int
+
+
+class Lesson(NamedTuple):
+    """A batch as the network gets it."""
+
+    pictures: Tensor
+    """(N, C, H, W)"""
+    targets: Tensor
+    """(N,), (N, K) if mixed, or masks on the grid (N, h, w)"""
+    grid: Grid
 
 
 class Learner:
@@ -78,8 +88,9 @@ class Learner:
         if recipe.drop_path:
             add_drop_path(self.model, recipe.drop_path)
         self.body: nn.Module = self.model
-        if recipe.loss.auxiliary:
-            self.body = WithAuxiliary(cast(Segmenter, self.model)).to(devices.device)
+        self._on_grid = bool(recipe.loss.auxiliary) or recipe.loss.stride > 1
+        if self._on_grid:
+            self.body = SegmenterInTraining(cast(Segmenter, self.model), bool(recipe.loss.auxiliary)).to(devices.device)
         if devices.world_size > 1:
             with_global_norms(self.body, devices.device)
         if recipe.kernels == "auto" and devices.device.type == "cpu" and not recipe.compiled:
@@ -130,30 +141,30 @@ class Learner:
             self.average.update_parameters(self.model)
         return step
 
-    def _prepared(self, batch: Batch, number: int, place: int) -> tuple[Tensor, Tensor]:
-        """Pictures and targets on the device, mixed where the recipe says so."""
+    def _prepared(self, batch: Batch, number: int, place: int) -> Lesson:
+        """Pictures and targets on the device, mixed or thinned out where the recipe says so."""
         device, recipe = self.devices.device, self.recipe
         pictures = batch.pictures.to(device, memory_format=torch.channels_last)
         targets = batch.targets.to(device)
-        if not self._mixes:
-            return pictures, targets
-        chance = np.random.default_rng((recipe.seed, number, place, self.devices.rank))
-        classes = len(self.model.classes)
-        return mix(
-            pictures, targets, classes, chance,
-            mixup=recipe.mixup, cutmix=recipe.cutmix, probability=recipe.mix_probability,
-        )  # fmt: skip
+        if self._mixes:
+            chance = np.random.default_rng((recipe.seed, number, place, self.devices.rank))
+            pictures, targets = mix(
+                pictures, targets, len(self.model.classes), chance,
+                mixup=recipe.mixup, cutmix=recipe.cutmix, probability=recipe.mix_probability,
+            )  # fmt: skip
+        grid = Grid.drawn(recipe.loss.stride, recipe.seed, number)
+        return Lesson(pictures, grid.of(targets) if targets.ndim == 3 else targets, grid)
 
-    def _gradients(self, batches: list[tuple[Tensor, Tensor]]) -> Step:
+    def _gradients(self, batches: list[Lesson]) -> Step:
         """Leave in `.grad` the gradient of the loss over all batches and processes."""
         devices = self.devices
-        counts = torch.stack([torch.stack(self.criterion.totals(targets)) for _, targets in batches])
+        counts = torch.stack([torch.stack(self.criterion.totals(batch.targets)) for batch in batches])
         totals = Totals(*devices.total(counts.sum(0)))
         self.fabric_optimizer.zero_grad()
         total = 0.0
-        for place, (pictures, targets) in enumerate(batches):
+        for place, batch in enumerate(batches):
             with devices.adding_up(self.network, more_to_come=place < len(batches) - 1):
-                loss = self._loss(pictures, targets, totals)
+                loss = self._loss(batch, totals)
                 value = devices.total(loss.detach()).item()
                 if not math.isfinite(value):
                     raise NotFinite("loss", value)
@@ -164,18 +175,21 @@ class Learner:
             weight.grad = None
         return Step(total, round(totals.pictures.item()))
 
-    def _loss(self, pictures: Tensor, targets: Tensor, totals: Totals) -> Tensor:
+    def _loss(self, batch: Lesson, totals: Totals) -> Tensor:
         taught = None
         if self.teacher is not None:
             with self.devices.fabric.autocast():
-                taught = self.teacher(pictures)
-        answer = self._forward(pictures)
+                taught = self.teacher(batch.pictures)
+            taught = batch.grid.of(taught) if taught.ndim == 4 else taught
+        answer = self._forward(batch.pictures, batch.grid)
         logits, auxiliary = answer if isinstance(answer, tuple) else (answer, None)
-        return self.criterion(logits, targets, totals, auxiliary=auxiliary, teacher=taught)
+        return self.criterion(logits, batch.targets, totals, auxiliary=auxiliary, teacher=taught)
 
-    def _forward(self, pictures: Tensor) -> Any:
+    def _forward(self, pictures: Tensor, grid: Grid) -> Any:
         try:
-            return self.network(pictures)
+            return (
+                self.network(pictures, grid) if isinstance(self.body, SegmenterInTraining) else self.network(pictures)
+            )
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise

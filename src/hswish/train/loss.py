@@ -65,11 +65,12 @@ class Criterion(nn.Module):
         """
         loss = recipe.loss
         if task == "classification":
-            for name, unused in (("pixel", loss.pixel != "ohem"), ("region", loss.region == "none")):
-                if not unused:
+            plain = Loss()
+            for name in ("region", "stride", "auxiliary"):
+                if getattr(loss, name) != getattr(plain, name):
                     raise OptionError(f"loss.{name}={getattr(loss, name)} is for masks; leave it out")
-            if loss.auxiliary:
-                raise OptionError("loss.auxiliary is for masks; leave it out")
+            if loss.pixel == "ohem":
+                raise OptionError("loss.pixel=ohem is for masks; leave it out")
         return cls(
             loss,
             label_smoothing=recipe.label_smoothing,

@@ -30,12 +30,14 @@ class Loss:
     """ohem keeps the pixels whose own class has less than this probability"""
     ohem_keep: float = 0.0625
     """ohem keeps at least this part of a mask's labelled pixels"""
+    stride: int = 1
+    """of masks it sees every so many rows and columns, others at each step: 2 costs a quarter"""
     region: RegionLoss = "none"
     """of masks, added to the pixels' loss: dice (arXiv 1606.04797) or lovasz (arXiv 1705.08790)"""
     region_weight: float = 1.0
     """factor of the region's loss"""
     region_stride: int = 1
-    """the region's loss looks at every so many rows and columns; Lovasz sorts all that it looks at"""
+    """of those that the loss sees, the region's takes every so many; Lovasz sorts all that it takes"""
     auxiliary: float = 0.0
     """factor of the loss of a second mask made from a middle map, in training only; 0: none"""
 
@@ -43,7 +45,8 @@ class Loss:
         check_choices(self)
         for name in ("focal_gamma", "region_weight", "auxiliary"):
             check_number(self, name, least=0)
-        check_number(self, "region_stride", least=1, whole=True)
+        for name in ("stride", "region_stride"):
+            check_number(self, name, least=1, whole=True)
         for name in ("ohem_threshold", "ohem_keep"):
             check_number(self, name, least=0, most=1)
 
