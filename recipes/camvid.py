@@ -29,7 +29,7 @@ RECIPE = Recipe(
     warmup_epochs=10.0,
     label_smoothing=0.0,
     class_weights="inverse_log",
-    loss=Loss(region="lovasz", stride=2, region_weight=0.5, region_stride=2, auxiliary=0.4),
+    loss=Loss(region="lovasz", stride=2, region_weight=0.5, region_stride=4, auxiliary=0.4),
     ema_decay=0.998,
     bn_batches=30,
     augment=Augment(
