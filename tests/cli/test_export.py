@@ -104,8 +104,10 @@ def test_8_bits_are_measured_beside_float32(folder: Path, tmp_path: Path, capsys
     assert onnx["speedup"] == onnx["float_ms"] / onnx["time_ms"]
     assert {step["dtype"] for step in onnx["operators"]} >= {"uint8", "float32"}
     assert (native["runtime"], native["calibration"]) == ("native" if is_present() else None, 20)
-    assert hswish(*eight) == 0
+    assert hswish(*eight, "--sensitivity") == 0
     printed = capsys.readouterr().out
+    assert "native: a layer rounded alone" in printed
+    assert "backbone.blocks.0.depthwise" in printed
     assert "outside the integer kernels" in printed
     assert "QLinearConv uint8" in printed
     assert hswish("predict", tmp_path / "net.int8.onnx", folder / "pictures" / "val" / CLASSES[0]) == 0

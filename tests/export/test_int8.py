@@ -104,12 +104,15 @@ def test_each_runtime_answers_as_simulated(
 
 
 def test_our_own_file_is_the_simulated_network(tmp_path: Path, labelled: Path) -> None:
-    settings = Int8Settings(source=opened(labelled), allow_drop=True)
+    settings = Int8Settings(source=opened(labelled), allow_drop=True, sensitivity=True)
     (report,) = export_int8(trained(CLASSIFIER), ["native"], tmp_path / "net", settings)
+    errors = [row.error for row in report.sensitivity]
+    assert errors == sorted(errors, reverse=True)
     net, description, interface = read_quantized(tmp_path / "net.int8.safetensors")
     assert description == trained(CLASSIFIER).description
     assert interface == Interface(size=(48, 64), precision="int8")
     assert report.score == report.simulated
+    assert {row.layer for row in report.sensitivity} == set(net.scales)
     assert net.values["input"].scale > 0
     with pytest.raises(ModelFileError, match="8-bit network, for the engine native"):
         load(tmp_path / "net.int8.safetensors")

@@ -56,6 +56,9 @@ def export_command(
     allow_drop: Annotated[
         bool, typer.Option("--allow-drop", help="Keep an --int8 file that loses more than half a point.")
     ] = False,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Print what rounding each layer alone does to the --int8 answer.")
+    ] = False,
     squeeze: Annotated[
         str | None, typer.Option(help="Squeeze branches of --int8: float or int8; what suits the runtime by default.")
     ] = None,
@@ -100,13 +103,15 @@ def export_command(
     )
     if int8 and calibrate is None:
         raise OptionError("--int8 looks at real pictures first: name labelled ones with --calibrate DATA")
-    if not int8 and (qat or allow_drop or squeeze or calibrate):
-        raise OptionError("--calibrate, --qat, --allow-drop and --squeeze belong to --int8; add it")
+    if not int8 and (qat or allow_drop or sensitivity or squeeze or calibrate):
+        raise OptionError("--calibrate, --qat, --allow-drop, --sensitivity and --squeeze belong to --int8; add it")
     folder = file.parent if Path(model).exists() else Path()  # a fetched model lies in the cache
     stem = (out or folder) / file.stem
     formats = [name.strip() for name in format_.split(",") if name.strip()]
     if int8:
-        settings = _int8_settings(str(calibrate), network.description.task, allow_drop, squeeze, weight_bits, qat)
+        settings = _int8_settings(
+            str(calibrate), network.description.task, allow_drop, sensitivity, squeeze, weight_bits, qat
+        )
         export_in_8_bits(model, network, formats, stem, settings, options, threads, json_)
         return
     reports = export(
@@ -128,7 +133,7 @@ def export_command(
 
 
 def _int8_settings(
-    calibrate: str, task: Task, allow_drop: bool, squeeze: str | None, weight_bits: int, qat: bool
+    calibrate: str, task: Task, allow_drop: bool, sensitivity: bool, squeeze: str | None, weight_bits: int, qat: bool
 ) -> Int8Settings:
     from hswish.data import open_data
     from hswish.export.int8 import Int8Settings
@@ -139,6 +144,7 @@ def _int8_settings(
     return Int8Settings(
         source=open_data(calibrate, task=task),
         allow_drop=allow_drop,
+        sensitivity=sensitivity,
         squeeze=squeeze,  # type: ignore[arg-type]
         weight_bits=weight_bits,  # type: ignore[arg-type]
         tuning=Finetuning() if qat else None,

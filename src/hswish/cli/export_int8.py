@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from hswish.cli.console import print_json, print_note, stdout
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from hswish.export.int8 import Int8Settings
     from hswish.export.int8_report import Int8Report
     from hswish.export.pipeline import ExportOptions
@@ -59,6 +61,19 @@ def _print(reports: Sequence[Int8Report]) -> None:
     for report in reports:
         for line in remarks(report):
             console.print(f"{report.format}: {line}", markup=False)
+    for report in reports:
+        if report.sensitivity:
+            console.print(_sensitivity(report))
+
+
+def _sensitivity(report: Int8Report) -> Table:
+    from rich.table import Table
+
+    table = Table(f"{report.format}: a layer rounded alone", box=None)
+    table.add_column("change of the answer", justify="right")
+    for row in report.sensitivity:
+        table.add_row(row.layer, f"{row.error:.1e}")
+    return table
 
 
 def remarks(report: Int8Report) -> list[str]:

@@ -29,7 +29,7 @@ from hswish.quantize.network import GraphNetwork
 from hswish.quantize.pad import pad_channels
 from hswish.quantize.pipeline import Prepared, prepare, round_all
 from hswish.quantize.places import Scheme, Squeeze
-from hswish.quantize.sensitivity import fall_back, sensitivity
+from hswish.quantize.sensitivity import LayerError, fall_back, sensitivity
 from hswish.quantize.simulate import SimulatedEngine, SimulatedNetwork
 from hswish.runtime import Engine, interface_of, open_engine
 from hswish.runtime.exported import ExportedEngine, Operator
@@ -37,7 +37,7 @@ from hswish.runtime.native import NativeEngine
 from hswish.spec.artifact import Description
 from hswish.spec.errors import OptionError, ParityError, SaveError
 from hswish.spec.files import explain_os_error
-from hswish.spec.graph import INPUT, FromPixels, Graph, Grey
+from hswish.spec.graph import INPUT, FromPixels, Grey
 from hswish.spec.quantized import QuantizedGraph
 
 INNER = ".int8"
@@ -64,6 +64,8 @@ class Int8Settings:
     """7 for x86 processors without VNNI"""
     tuning: Finetuning | None = None
     """fine-tune with fake quantisation"""
+    sensitivity: bool = False
+    """report what rounding each layer alone does; without it, only where layers stay in float32"""
     limit: int | None = None
     """evaluate only so many pictures"""
 
@@ -99,6 +101,16 @@ def export_int8(
     return [exporting.export(writer, stem) for writer in found]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Rounded:
+    """A network for formats of one scheme."""
+
+    net: QuantizedGraph
+    kept: tuple[str, ...]
+    simulated: float
+    sensitivity: tuple[LayerError, ...]
+
+
 class _Exporting:
     """One network on its way to several formats."""
 
@@ -117,13 +129,13 @@ class _Exporting:
         self.plain = make_job(model, replace(options, embed=()))
         self.interface = replace(self.embedded.interface, precision="int8")
         self.seen: Calibration = calibration(settings.source, self.plain.description, settings.pictures)
-        self.made: dict[tuple[Scheme, int], tuple[QuantizedGraph, tuple[str, ...], float]] = {}
+        self.made: dict[tuple[Scheme, int], _Rounded] = {}
         self.float_score: float | None = None
 
     def export(self, writer: Writer, stem: Path) -> Int8Report:
         """Quantise for the format, write aside, measure, and only then move into place."""
-        net, kept, lost = self._quantised(writer)
-        job = self._job(net)
+        rounded = self._quantised(writer)
+        job = self._job(rounded.net)
         path = stem.parent / f"{stem.name}{INNER}{writer.suffix}"
         try:
             stem.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +145,7 @@ class _Exporting:
                 plain.mkdir()
                 self.progress(f"{writer.name}: writing and measuring")
                 writer.write(job, made / path.name)
-                report = self._measure(writer, job, made / path.name, plain / path.name, kept, lost)
+                report = self._measure(writer, job, made / path.name, plain / path.name, rounded)
                 if report.drop > ALLOWED and not self.settings.allow_drop:
                     raise ParityError(_too_much(report))
                 put_in_place(made, stem.parent)
@@ -143,8 +155,8 @@ class _Exporting:
 
     # --- Quantising --------------------------------------------------------------------------
 
-    def _quantised(self, writer: Writer) -> tuple[QuantizedGraph, tuple[str, ...], float]:
-        """The network for a format, the layers left in float32, and the simulated score."""
+    def _quantised(self, writer: Writer) -> _Rounded:
+        """The network for a format."""
         assert writer.scheme is not None, writer.name
         scheme = replace(writer.scheme, weight_bits=self.settings.weight_bits)
         if self.settings.squeeze is not None:
@@ -154,13 +166,22 @@ class _Exporting:
             self.progress(f"{writer.name}: calibrating on {self.seen.count} pictures")
             prepared = prepare(pad_channels(self.plain.graph, writer.channel_multiple), self.seen.batches)
             right = self._reference()
+            table: list[LayerError] = []
+
+            def worst(net: QuantizedGraph) -> list[str]:
+                self.progress("rounding each layer alone, to see which it hurts")
+                table.extend(sensitivity(net, prepared.graph, self.seen.batches[:_LOOKED_AT]))
+                return [row.layer for row in table]
+
             net, kept, drop = fall_back(
                 lambda kept: self._rounded(prepared, replace(scheme, kept=kept)),
                 lambda net: right - self._simulated(SimulatedNetwork(net)),
-                lambda net: self._worst(net, prepared.graph),
+                worst,
                 float("inf") if self.settings.allow_drop else _MARGIN * ALLOWED,
             )
-            self.made[key] = (net, kept, right - drop)
+            if self.settings.sensitivity and not table:
+                worst(net)
+            self.made[key] = _Rounded(net=net, kept=kept, simulated=right - drop, sensitivity=tuple(table))
         return self.made[key]
 
     def _rounded(self, prepared: Prepared, scheme: Scheme) -> QuantizedGraph:
@@ -176,10 +197,6 @@ class _Exporting:
                 self.progress(f"fine-tuning {done}/{total}  {loss:.4f}") if done % 50 == 0 else None
             ),
         )
-
-    def _worst(self, net: QuantizedGraph, exact: Graph) -> list[str]:
-        self.progress("rounding costs too much; looking for the layers that it hurts")
-        return [row.layer for row in sensitivity(net, exact, self.seen.batches[:_LOOKED_AT])]
 
     def _reference(self) -> float:
         """Score of the network in float32, from the graph."""
@@ -206,14 +223,12 @@ class _Exporting:
         found = evaluate(engine, self.seen.source, self.seen.split, limit=self.settings.limit)
         return found.headline[1]
 
-    def _measure(
-        self, writer: Writer, job: Job, path: Path, plain: Path, kept: tuple[str, ...], simulated: float
-    ) -> Int8Report:
+    def _measure(self, writer: Writer, job: Job, path: Path, plain: Path, rounded: _Rounded) -> Int8Report:
         """Accuracy and speed of the file beside the same format in float32."""
         operators: tuple[Operator, ...] = ()
         spent = None
         if writer.engine is None:
-            score, float_score, float_bytes = simulated, self._reference(), 0
+            score, float_score, float_bytes = rounded.simulated, self._reference(), 0
         else:
             writer.write(self.embedded, plain)
             ours = open_engine(path, writer.engine, self.threads)
@@ -235,9 +250,10 @@ class _Exporting:
             pictures=min(total, self.settings.limit or total),
             float_score=float_score,
             score=score,
-            simulated=simulated,
+            simulated=rounded.simulated,
             calibration=self.seen.count,
-            kept=kept,
+            kept=rounded.kept,
+            sensitivity=rounded.sensitivity,
             tuned=0 if self.settings.tuning is None else self.settings.tuning.steps,
             float_ms=None if spent is None else spent[0],
             time_ms=None if spent is None else spent[1],

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hswish.quantize.sensitivity import LayerError
 from hswish.runtime import Engine
 from hswish.runtime.exported import Operator
 
@@ -43,6 +44,8 @@ class Int8Report:
     """pictures that it was calibrated on"""
     kept: tuple[str, ...]
     """layers left in float32 because rounding them costs most"""
+    sensitivity: tuple[LayerError, ...]
+    """every layer rounded alone, the worst first; empty where nobody asked"""
     tuned: int
     """steps of fine-tuning"""
     float_ms: float | None
