@@ -86,15 +86,28 @@ def test_a_video_is_not_one_picture(clip: Path) -> None:
 def test_damaged_videos_are_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.mp4"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"bad\.mp4: "):
-        list(expand_sources([path]))
+    (only,) = expand_sources([path])
+    with pytest.raises(PictureError, match=r"bad\.mp4: "):
+        only.read()
     with pytest.raises(DataError, match="no such file"):
         list(expand_sources([tmp_path / "gone.mp4"]))
 
 
+def test_a_damaged_video_does_not_stop_the_next(clip: Path, tmp_path: Path, colour_engine) -> None:
+    whole = clip.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    bad: list[PictureError] = []
+    found = [tmp_path / "bad.mp4", clip, tmp_path / "cut.mp4", clip]
+    results = list(Predictor(colour_engine()).stream(found, on_bad=bad.append))
+    assert [result.label for result in results] == (["red"] * 5 + ["green"] * 5 + ["blue"] * 5) * 2
+    assert [Path(error.name).name for error in bad] == ["bad.mp4", "cut.mp4"]
+
+
 def test_an_absent_camera_is_one_line() -> None:
-    with pytest.raises(DataError, match="camera:97: no camera answers"):
-        list(expand_sources(["camera:97"]))
+    (only,) = expand_sources(["camera:97"])
+    with pytest.raises(PictureError, match="camera:97: no camera answers"):
+        only.read()
 
 
 def test_pyav_is_named_where_it_is_missing(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,12 +100,20 @@ def _found(sources: list[str]) -> tuple[Iterable[Any], int | None]:
     """
     from hswish.runtime import expand_sources
     from hswish.runtime.sources import is_moving
-    from hswish.runtime.video import expected_frames
 
     parts = [[source] if is_moving(source) else list(expand_sources([source])) for source in sources]
-    counts = [expected_frames(source) if is_moving(source) else len(parts[at]) for at, source in enumerate(sources)]
+    counts = [_frames(source) if is_moving(source) else len(parts[at]) for at, source in enumerate(sources)]
     known = [count for count in counts if count is not None]
     return list(itertools.chain(*parts)), sum(known) if len(known) == len(counts) else None
+
+
+def _frames(video: str) -> int | None:
+    from hswish.runtime.video import expected_frames
+
+    try:
+        return expected_frames(video)
+    except PictureError:
+        return 1  # which says what is wrong in its turn
 
 
 def _write(result: Result, out: Path, names: OutputNames) -> dict[str, str]:

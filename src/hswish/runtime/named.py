@@ -43,7 +43,8 @@ class Named:
 
     name: str
     """what results and errors call it: its path, or `picture-3`"""
-    data: Path | bytes | Image.Image | NDArray[Any] | ZipMember | Address
+    data: Path | bytes | Image.Image | NDArray[Any] | ZipMember | Address | PictureError
+    """where the picture is; or why it was not to be had"""
     relative: Path
     """its path under the folder or archive that was given, for naming outputs"""
 
@@ -53,6 +54,8 @@ class Named:
         Raises:
             PictureError: it cannot be read as a picture.
         """
+        if isinstance(self.data, PictureError):
+            raise self.data
         if isinstance(self.data, ZipMember):
             return read_picture(self.data.read(self.name), self.name)
         if isinstance(self.data, Address):

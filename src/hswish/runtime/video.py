@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hswish.runtime.named import Named
-from hswish.spec.errors import DataError, MissingPackageError
+from hswish.spec.errors import DataError, MissingPackageError, PictureError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"})
 _CAMERA = re.compile(r"camera(?::(\d+))?")
@@ -34,11 +34,17 @@ def is_video(text: str) -> bool:
 def frames(text: str) -> Iterator[Named]:
     """The frames of a video or camera in order; a camera's never end.
 
+    Where decoding ends early, or cannot begin, one more comes whose `read` says why: among several
+    sources a bad one is left out as a bad picture is.
+
     Raises:
         MissingPackageError: PyAV is not installed.
-        DataError: no such file or camera, or nothing in it can be decoded.
+        DataError: no such file.
     """
-    return _read_ahead(_decoded(text))
+    try:
+        yield from _read_ahead(_decoded(text))
+    except PictureError as error:
+        yield Named(text, error, Path(Path(text).name))
 
 
 def expected_frames(text: str) -> int | None:
@@ -46,7 +52,8 @@ def expected_frames(text: str) -> int | None:
 
     Raises:
         MissingPackageError: PyAV is not installed.
-        DataError: no such file, or no video.
+        DataError: no such file.
+        PictureError: no video.
     """
     if _CAMERA.fullmatch(text) is not None:
         return None
@@ -68,7 +75,7 @@ def _decoded(text: str) -> Iterator[Named]:
             pixels = frame.to_ndarray(format="rgb24")  # (H, W, 3)
             yield Named(name, pixels, Path(f"{Path(text).stem or 'camera'}-{count:06d}"))
     if not count:
-        raise DataError(f"{text}: no frame in it can be decoded; choose another file")
+        raise PictureError(text, "no frame in it can be decoded; choose another file")
 
 
 @contextmanager
@@ -82,13 +89,13 @@ def _opened(text: str, camera: re.Match[str] | None) -> Iterator[Any]:
     try:
         with _open(av, text, camera) as container:
             if not container.streams.video:
-                raise DataError(f"{text}: holds no pictures; choose another file")
+                raise PictureError(text, "holds no pictures; choose another file")
             yield container
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:100]
         if camera is not None:
-            raise DataError(f"{text}: no camera answers ({reason}); connect one, or name another: camera:1") from error
-        raise DataError(f"{text}: not a video that can be read ({reason}); convert it to .mp4") from error
+            raise PictureError(text, f"no camera answers ({reason}); connect one, or name another: camera:1") from error
+        raise PictureError(text, f"not a video that can be read ({reason}); convert it to .mp4") from error
 
 
 def _open(av: Any, text: str, camera: re.Match[str] | None) -> Any:
