@@ -110,8 +110,8 @@ def litert(case: Case, folder: Path, threads: int) -> Run:
     return litert_run(exported(case, folder, "litert"), threads)
 
 
-def litert_run(path: Path, threads: int) -> Run:
-    """A .tflite file in LiteRT."""
+def litert_run(path: Path, threads: int, repeated: bool = True) -> Run:
+    """A .tflite file in LiteRT; `repeated`: the same arrays come again and again."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
@@ -122,7 +122,7 @@ def litert_run(path: Path, threads: int) -> Run:
     given: dict[int, Any] = {}  # a file in 8 bits takes bytes: made once a picture, outside the timed calls
 
     def run(x: Floats) -> Floats:
-        if id(x) not in given:
+        if not repeated or id(x) not in given:
             laid = np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if last else x
             given.update({id(x): _codes(laid, source)})
         interpreter.set_tensor(source["index"], given[id(x)])
