@@ -116,6 +116,11 @@ def test_integers_are_no_weights(tmp_path: Path) -> None:
     assert "classifier.0.bias is stored as torch.int32" in refusal(saved(changed, tmp_path))
 
 
+def test_a_training_that_went_wrong_is_told(tmp_path: Path) -> None:
+    changed = {**foreign_weights(SMALL), "classifier.0.bias": torch.full((1024,), float("nan"))}
+    assert "classifier.0.bias holds numbers that are not finite" in refusal(saved(changed, tmp_path))
+
+
 def test_the_model_does_not_depend_on_the_file(tmp_path: Path) -> None:
     path = saved(foreign_weights(SMALL), tmp_path)
     model = convert(SOURCE, path)

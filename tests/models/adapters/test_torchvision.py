@@ -77,7 +77,7 @@ def test_any_width_can_be_stated(tmp_path: Path) -> None:
     model = create_model("mobilenet_v3_small", num_classes=3, width_mult=0.6, width_rule="torchvision")
     path = tmp_path / "w060.pth"
     torch.save(export_state(model, "torchvision"), path)
-    with pytest.raises(ModelFileError):
+    with pytest.raises(ModelFileError, match="say which with --width-mult"):
         convert("torchvision", path)
     assert convert("torchvision", path, width_mult=0.6).architecture.options.width_mult == 0.6
 

@@ -157,6 +157,10 @@ def _our_state(
             raise ModelFileError(
                 f"{checkpoint.path}: {pair.theirs} is stored as {tensor.dtype}, which is no type for it"
             )
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ModelFileError(
+                f"{checkpoint.path}: {pair.theirs} holds numbers that are not finite; take an earlier checkpoint"
+            )
         ours = pair.layout.to_ours(tensor).to(like.dtype)
         state[name] = ours.clone(memory_format=torch.contiguous_format)
     return state

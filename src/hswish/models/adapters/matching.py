@@ -243,5 +243,7 @@ def _nearest(adapter: Adapter, networks: list[Network], shapes: Shapes, given: d
             found = difference(adapter, network, options, shapes)
             if best is None or found.size < best[0]:
                 whose = f"compared with {network.name}, " if len(networks) > 1 else ""
-                best = found.size, whose + str(found)
+                other_width = 4 * len(found.shapes) > len(shapes) and "width_mult" in network.choices.keys() - given
+                hint = "; of another width? say which with --width-mult" if other_width else ""
+                best = found.size, f"{whose}{found}{hint}"
     return best[1] if best else "no network of such a size"
