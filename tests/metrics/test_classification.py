@@ -89,9 +89,10 @@ def test_class_255_of_1000_counts() -> None:
     assert (scores.count, scores.top1) == (2, 0.5)
 
 
-def test_probabilities_are_taken_as_they_are() -> None:
-    metrics = ClassificationMetrics(2, scores="probabilities")
-    metrics.update(np.array([[1.0, 0.0], [1.0, 0.0], [0.4, 0.6], [0.4, 0.6]]), np.array([0, 0, 1, 0]))
+def test_a_confidence_that_is_right_as_often_as_it_says_costs_nothing() -> None:
+    metrics = ClassificationMetrics(2)
+    probabilities = np.array([[1.0, 1e-9], [1.0, 1e-9], [0.4, 0.6], [0.4, 0.6]])
+    metrics.update(np.log(probabilities), np.array([0, 0, 1, 0]))
     assert metrics.compute().calibration_error == pytest.approx(0.5 * 0.1)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INK, _GREY, _LINE = "#22262b", "#8a9099", "#d9dce0"
-_BLUE, _ORANGE, _GREEN = "#2563b0", "#d9822b", "#1f8a5b"
+_BLUE, _GREEN = "#2563b0", "#1f8a5b"
 _DPI = 120
 
 
@@ -85,8 +85,7 @@ def curves_picture(history: Sequence[Mapping[str, Any]], path: str | Path) -> No
     """Draw a run's loss with its learning rate, and its score with the best epoch, to `path`.
 
     Args:
-        history: rows of `metrics.jsonl`: `epoch`, `loss`, and if present `val_loss`, `lr`,
-            `top1` or `miou` (fractions). A row may lack any but `epoch`.
+        history: rows of `metrics.jsonl`: `epoch`, and if present `loss`, `lr`, `top1` or `miou` (fractions).
 
     Raises:
         DataError: no row to draw.
@@ -152,10 +151,9 @@ def _class_figure(row: Mapping[str, Any]) -> str:
 def _plot_losses(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     axes.set_title("loss", loc="left", color=_INK, fontsize=11)
     lines = []
-    for key, name, colour in (("loss", "training", _BLUE), ("val_loss", "validation", _ORANGE)):
-        epochs, values = _column(history, key)
-        if values:
-            lines += axes.plot(epochs, values, color=colour, linewidth=1.8, marker=_marker(values), label=name)
+    epochs, values = _column(history, "loss")
+    if values:
+        lines += axes.plot(epochs, values, color=_BLUE, linewidth=1.8, marker=_marker(values), label="training")
     epochs, values = _column(history, "lr")
     if values:
         rate = axes.twinx()

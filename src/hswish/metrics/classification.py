@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,32 +62,28 @@ class ClassificationMetrics:
 
     Args:
         num_classes: K.
-        scores: what `update` is given; confidence is the softmax of logits.
     """
 
-    def __init__(self, num_classes: int, scores: Literal["logits", "probabilities"] = "logits") -> None:
+    def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
-        self._scores = scores
         self._confusion = np.zeros((num_classes, num_classes), np.int64)
         self._top5 = 0
         self._bins = np.zeros((_BINS, 3))
 
-    def update(self, scores: NDArray[np.floating], targets: NDArray[np.integer[Any]]) -> None:
-        """Add a batch: scores (N, K), targets (N,) class indices.
+    def update(self, logits: NDArray[np.floating], targets: NDArray[np.integer[Any]]) -> None:
+        """Add a batch: logits (N, K), whose softmax is the confidence; targets (N,) class indices.
 
         Raises:
             DataError: a target is no class index, or shapes do not fit.
         """
-        scores, targets = np.asarray(scores, np.float64), np.asarray(targets)
-        if scores.ndim != 2 or scores.shape != (len(targets), self.num_classes):
-            raise DataError(f"scores of shape {scores.shape} for {len(targets)} targets of {self.num_classes} classes")
-        predictions = scores.argmax(axis=1)
+        logits, targets = np.asarray(logits, np.float64), np.asarray(targets)
+        if logits.ndim != 2 or logits.shape != (len(targets), self.num_classes):
+            raise DataError(f"logits of shape {logits.shape} for {len(targets)} targets of {self.num_classes} classes")
+        predictions = logits.argmax(axis=1)
         self._confusion += confusion_matrix(targets, predictions, self.num_classes, ignore_index=None)
-        self._top5 += int(top_k_correct(scores, targets, min(5, self.num_classes)).sum())
-        if self._scores == "logits":
-            powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-            scores = powers / powers.sum(axis=1, keepdims=True)
-        confidence = scores.max(axis=1)
+        self._top5 += int(top_k_correct(logits, targets, min(5, self.num_classes)).sum())
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        confidence = (powers / powers.sum(axis=1, keepdims=True)).max(axis=1)
         places = np.clip((np.nan_to_num(confidence) * _BINS).astype(int), 0, _BINS - 1)
         np.add.at(self._bins, places, np.stack([np.ones(len(targets)), confidence, predictions == targets], axis=1))
 
