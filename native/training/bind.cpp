@@ -51,53 +51,35 @@ class Trainer {
 
   void depthwise(Array x, Numbers weights, Array out, long stride, long dilation, long padding) {
     const Window w = window(x, weights, out, stride, dilation, padding);
-    const bool half = one_type(x, out);
-    nb::gil_scoped_release release;
-    const std::lock_guard<std::mutex> alone(threads_.running);
-    kernels_.depthwise(loop(), half, w, x.data(), weights.data(), out.data());
+    launch(kernels_.depthwise, one_type(x, out), w, x.data(), weights.data(), out.data());
   }
 
   void depthwise_input(Array gradient, Numbers weights, Array out, long stride, long dilation, long padding) {
     const Window w = window(out, weights, gradient, stride, dilation, padding);
-    const bool half = one_type(gradient, out);
-    nb::gil_scoped_release release;
-    const std::lock_guard<std::mutex> alone(threads_.running);
-    kernels_.depthwise_input(loop(), half, w, gradient.data(), weights.data(), out.data());
+    launch(kernels_.depthwise_input, one_type(gradient, out), w, gradient.data(), weights.data(), out.data());
   }
 
   void depthwise_weights(Array gradient, Array x, Numbers out, long stride, long dilation, long padding) {
     const Window w = window(x, out, gradient, stride, dilation, padding);
-    const bool half = one_type(gradient, x);
-    nb::gil_scoped_release release;
-    const std::lock_guard<std::mutex> alone(threads_.running);
-    kernels_.depthwise_weights(loop(), half, w, gradient.data(), x.data(), out.data());
+    launch(kernels_.depthwise_weights, one_type(gradient, x), w, gradient.data(), x.data(), out.data());
   }
 
   void moments(Array x, Sums sums) {
     const long channels = rows_of(x);
     require(sums.size() == static_cast<size_t>(2 * channels), "sums are (2, C)");
-    const bool half = is_half(x);
-    nb::gil_scoped_release release;
-    const std::lock_guard<std::mutex> alone(threads_.running);
-    kernels_.moments(loop(), half, x.size() / channels, channels, x.data(), sums.data());
+    launch(kernels_.moments, is_half(x), x.size() / channels, channels, x.data(), sums.data());
   }
 
   void affine(Array x, Numbers scale, Numbers shift, int act, Array out) {
     const Affine op = affine_op(x, scale, shift, act);
     require(out.size() == x.size(), "as many results as numbers");
-    const bool half = one_type(x, out);
-    nb::gil_scoped_release release;
-    const std::lock_guard<std::mutex> alone(threads_.running);
-    kernels_.affine(loop(), half, op, x.data(), out.data());
+    launch(kernels_.affine, one_type(x, out), op, x.data(), out.data());
   }
 
   void affine_sums(Array gradient, Array x, Numbers scale, Numbers shift, int act, Sums sums) {
     const Affine op = affine_op(x, scale, shift, act);
     require(gradient.size() == x.size() && sums.size() == static_cast<size_t>(2 * op.channels), "sums are (2, C)");
-    const bool half = one_type(gradient, x);
-    nb::gil_scoped_release release;
-    const std::lock_guard<std::mutex> alone(threads_.running);
-    kernels_.affine_sums(loop(), half, op, gradient.data(), x.data(), sums.data());
+    launch(kernels_.affine_sums, one_type(gradient, x), op, gradient.data(), x.data(), sums.data());
   }
 
   void affine_input(Array gradient, Array x, Numbers scale, Numbers shift, int act, Numbers slope, Numbers offset,
@@ -105,10 +87,8 @@ class Trainer {
     const Affine op = affine_op(x, scale, shift, act);
     require(gradient.size() == x.size() && out.size() == x.size(), "as many results as numbers");
     for (const Numbers& row : {slope, offset}) require(static_cast<long>(row.size()) == op.channels, "one number a channel");
-    const bool half = one_type(gradient, x) && one_type(out, x);
-    nb::gil_scoped_release release;
-    const std::lock_guard<std::mutex> alone(threads_.running);
-    kernels_.affine_input(loop(), half, op, gradient.data(), x.data(), slope.data(), offset.data(), out.data());
+    launch(kernels_.affine_input, one_type(gradient, x) && one_type(out, x), op, gradient.data(), x.data(), slope.data(),
+           offset.data(), out.data());
   }
 
  private:
@@ -117,7 +97,13 @@ class Trainer {
     return threads;
   }
 
-  Loop loop() { return {&threads_, run}; }
+  // One at a time, and Python goes on meanwhile.
+  template <class Kernel, class... Arguments>
+  void launch(Kernel kernel, bool half, Arguments... arguments) {
+    nb::gil_scoped_release release;
+    const std::lock_guard<std::mutex> alone(threads_.running);
+    kernel(Loop{&threads_, run}, half, arguments...);
+  }
 
   static void run(void* threads, long count, void (*call)(const void*, long), const void* work) {
     static_cast<Threads*>(threads)->parallel(count, [&](long index, int) { call(work, index); });
