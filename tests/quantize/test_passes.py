@@ -13,6 +13,7 @@ from hswish.quantize import Passes, Scheme, quantize
 from hswish.quantize.bias import correct_bias
 from hswish.quantize.equalise import equalise
 from hswish.quantize.finetune import Finetuning, distance, finetune
+from hswish.quantize.importance import importance
 from hswish.quantize.network import GraphNetwork
 from hswish.quantize.pad import pad_channels
 from hswish.quantize.ranges import histograms, least_error, minmax, needed
@@ -80,6 +81,54 @@ def test_ranges_have_less_error_than_the_extremes() -> None:
     )
     far.counts[-1] = 1
     assert least_error(far).high < 0.5 * far.high
+
+
+class Disturbed(GraphNetwork):
+    """Adds noise to one channel of one value."""
+
+    def __init__(self, graph: g.Graph, value: str, channel: int) -> None:
+        super().__init__(graph)
+        self.value, self.channel = value, channel
+
+    def between(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        if name == self.value:
+            value = value.clone()
+            value[:, self.channel] += 0.1 * torch.randn(value[:, self.channel].shape)
+        return value
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "lraspp_mobilenet_v3_small"])
+def test_noise_in_important_channels_moves_the_answer_more(name: str) -> None:
+    graph, batch, value = graph_of(name), batch_of(), "backbone.blocks.0.project.conv"
+    (reader,) = (node for node in graph.nodes if value in node.inputs)
+    factors = np.random.default_rng(0).permutation(np.geomspace(0.1, 10, graph.shape(value)[1], dtype=np.float32))
+    scaled = replace(reader, weight=reader.weight * factors[:, None, None])  # type: ignore[attr-defined]
+    graph = replace(graph, nodes=tuple(scaled if node is reader else node for node in graph.nodes))
+    right, found = answers(graph, batch), importance(graph)
+    assert set(found) == {g.INPUT, *(node.name for node in graph.nodes)}
+    torch.manual_seed(0)
+    moved = []
+    for channel in range(graph.shape(value)[1]):
+        (made,) = run(Disturbed(graph, value, channel), [batch])
+        moved.append(np.square(made - right).mean())
+    assert np.corrcoef(np.log(found[value]), np.log(moved))[0, 1] > 0.9
+    counted = histograms(graph, [value], [batch], found)[value]
+    assert counted.counts.sum() == pytest.approx(batch.shape[0] * np.prod(graph.shape(value)[1:]), rel=1e-3)
+
+
+def test_importance_by_hand() -> None:
+    weight = np.array([[3.0, 0.0], [4.0, 1.0]], np.float32)
+    first = g.Linear(name="a", inputs=(g.INPUT,), shape=(1, 2), weight=weight, bias=np.zeros(2, np.float32))
+    act = g.Activation(name="b", inputs=("a",), shape=(1, 2), kind="relu")
+    last = g.Linear(
+        name="c", inputs=("b",), shape=(1, 1), weight=np.array([[1.0, 2.0]], np.float32), bias=first.bias[:1]
+    )
+    found = importance(g.Graph(nodes=(first, act, last), input_shape=(1, 2, 1, 1), output="c"))
+    np.testing.assert_allclose(found["c"], [1])
+    np.testing.assert_allclose(found["b"], [0.4, 1.6])
+    np.testing.assert_allclose(found["a"], [0.4, 1.6])
+    wanted = np.array([9 * 0.4 + 16 * 1.6, 1.6])
+    np.testing.assert_allclose(found[g.INPUT], wanted / wanted.mean())
 
 
 @pytest.mark.parametrize("kind", ["hard_swish", "hard_sigmoid", "relu"])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hswish.quantize.bias import correct_bias
 from hswish.quantize.equalise import equalise
+from hswish.quantize.importance import importance
 from hswish.quantize.places import Scheme, places
 from hswish.quantize.ranges import Histogram, histograms, least_error, minmax, value_ranges
 from hswish.quantize.repair import channel_reach, repair
@@ -29,6 +30,8 @@ class Passes:
     equalise: bool = True
     fit_ranges: bool = True
     """ranges of least error, not of the extremes"""
+    weigh_channels: bool = True
+    """least error of the answer, not of the value"""
     fit_weights: bool = True
     """weight scales of least error, not of the largest weight"""
     correct_bias: bool = True
@@ -52,7 +55,8 @@ def prepare(graph: Graph, batches: Sequence[NDArray[np.float32]], passes: Passes
         graph = repair(graph, batches)
     if passes.equalise:
         graph = equalise(graph, channel_reach(graph, batches))
-    seen = histograms(graph, [INPUT, *(node.name for node in graph.nodes)], batches)
+    names = [INPUT, *(node.name for node in graph.nodes)]
+    seen = histograms(graph, names, batches, importance(graph) if passes.weigh_channels else None)
     return Prepared(graph=graph, seen=seen, batches=batches, passes=passes)
 
 

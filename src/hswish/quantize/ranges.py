@@ -1,7 +1,8 @@
 """Ranges of the values held in bytes: those with the least error on real pictures.
 
 The extremes that calibration saw make the usual range; a few outliers then cost all other numbers
-precision. Here every value's histogram judges narrower ranges by their squared error. Three things are
+precision. Here every value's histogram judges narrower ranges by their squared error, in which a channel
+counts as much as it moves the answer (`importance.py`). Three things are
 exact and cost nothing: an h-swish gives 0 below -3 and an h-sigmoid its limits outside [-3, 3], so what
 they read need not be held beyond; and a sigmoid gives 0 to 1.
 """
@@ -12,7 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hswish.quantize.places import readers_of
 from hswish.quantize.simulate import Watcher
@@ -57,8 +60,16 @@ class Histogram:
         return Histogram(low=low, high=high, counts=counts)
 
 
-def histograms(graph: g.Graph, names: Iterable[str], batches: Sequence[NDArray[np.float32]]) -> dict[str, Histogram]:
+def histograms(
+    graph: g.Graph,
+    names: Iterable[str],
+    batches: Sequence[NDArray[np.float32]],
+    weights: Mapping[str, NDArray[np.float64]] | None = None,
+) -> dict[str, Histogram]:
     """What the named values of `graph` hold over all of `batches`.
+
+    Args:
+        weights: (C,) for each name, how much a number in each channel counts; all alike by default.
 
     Raises:
         DataError: a value is not finite: the network or the pictures are damaged.
@@ -77,8 +88,18 @@ def histograms(graph: g.Graph, names: Iterable[str], batches: Sequence[NDArray[n
     for seen in watcher.watch(batches):
         for name, value in seen.items():
             if high[name] > low[name]:
-                counts[name] += value.float().histc(_BINS, low[name], high[name]).numpy()
+                counts[name] += _counted(
+                    value.float(), low[name], high[name], None if weights is None else weights[name]
+                )
     return {name: Histogram(low=low[name], high=high[name], counts=counts[name]) for name in low}
+
+
+def _counted(value: Tensor, low: float, high: float, weights: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    if weights is None:
+        return value.histc(_BINS, low, high).double().numpy()
+    spread = torch.from_numpy(weights).float().reshape(1, -1, *[1] * (value.ndim - 2)).expand_as(value)
+    counts, _ = torch.histogram(value.flatten(), _BINS, range=(low, high), weight=spread.flatten())
+    return counts.double().numpy()
 
 
 def minmax(histogram: Histogram) -> Range:
