@@ -19,7 +19,7 @@ static inline long smaller(long a, long b) { return a < b ? a : b; }
 static inline long larger(long a, long b) { return a > b ? a : b; }
 
 constexpr long MAX_ROWS = 32;             // of output in a strip
-constexpr long STRIP_FLOATS = 24 * 1024;  // about what stays in the second-level cache beside the rest
+constexpr long STRIP_FLOATS = 12 * 1024;  // about what stays in the caches beside the rest
 
 struct Strip {
   long columns;  // of a padded row
@@ -54,7 +54,8 @@ static void make_row(const BlockRows& op, long row, long width, float* to) {
   if (op.stem) return stem_row_any(*op.stem, op.stem_act, op.stem_geometry, *op.picture, row, to, op.stem_work);
   const float* pixels = op.x + row * g.width * op.x_stride;
   if (op.expand.k) return pointwise_panel<act, false>(op.expand, op.first, pixels, op.x_stride, to, width, nullptr, 0, g.width);
-  for (long i = 0; i < g.width; i++) std::memcpy(to + i * width, pixels + i * op.x_stride + op.first, sizeof(float) * width);
+  for (long i = 0; i < g.width; i++)
+    for (long c = 0; c < width; c += 8) store(to + i * width + c, load<f32x8>(pixels + i * op.x_stride + op.first + c));
 }
 
 template <int K>
@@ -69,9 +70,10 @@ static void block_rows(const BlockRows& op, BlockState& state) {
                                                       : depthwise<K, Act::hard_swish>;
   const long row_size = strip.columns * width;
   float* const zeros = op.work + strip.rows * row_size;
+  const auto row_at = [&](long row) { return op.work + row % strip.rows * row_size; };
   if (state.made < 0) {  // the buffer's padding stays zero from here on
     std::memset(op.work, 0, sizeof(float) * (strip.rows + 1) * row_size);
-    state.base = state.made = larger(0L, op.from * dw.stride - g.top);
+    state.made = 0;
     if (op.sums) std::memset(op.sums + op.first, 0, sizeof(float) * width);
   }
   const float* rows[MAX_ROWS * K];
@@ -79,19 +81,13 @@ static void block_rows(const BlockRows& op, BlockState& state) {
                     0,    g.out_width, op.out_stride, width};
   for (long y = op.from; y < op.to; y += out.count) {
     out.count = smaller(strip.outputs, op.to - y);
-    const long from = larger(0L, y * dw.stride - g.top);
-    const long to = smaller(g.height, (y + out.count - 1) * dw.stride - g.top + (K - 1) * dw.dilation + 1);
-    if (from > state.base) {  // rows that the last strip made and this one needs move to the front
-      if (state.made > from)
-        std::memmove(op.work, op.work + (from - state.base) * row_size, sizeof(float) * (state.made - from) * row_size);
-      state.base = from;
-    }
-    for (state.made = larger(state.made, from); state.made < to; state.made++)
-      make(op, state.made, width, op.work + (state.made - state.base) * row_size + g.left * width);
+    const long from = y * dw.stride - g.top, to = from + (out.count - 1) * dw.stride + (K - 1) * dw.dilation + 1;
+    for (state.made = larger(state.made, from); state.made < smaller(g.height, to); state.made++)
+      make(op, state.made, width, row_at(state.made) + g.left * width);
     for (long row = 0; row < out.count; row++)
       for (int ky = 0; ky < K; ky++) {
-        const long source = (y + row) * dw.stride - g.top + ky * dw.dilation;
-        rows[row * K + ky] = source < 0 || source >= g.height ? zeros : op.work + (source - state.base) * row_size;
+        const long source = from + row * dw.stride + ky * dw.dilation;
+        rows[row * K + ky] = source < 0 || source >= g.height ? zeros : row_at(source);
       }
     filter(out, dw.stride, dw.dilation);
     out.out += out.count * g.out_width * op.out_stride;

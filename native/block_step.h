@@ -78,6 +78,11 @@ class BlockStep : public Step {
     }
     project_scaled(plan, maps, gate);
   }
+  void weights(std::vector<Span>& spans) const override {
+    if (expand.op.k) spans.push_back(expand.span());
+    if (se) spans.push_back(se->reduce.span()), spans.push_back(se->expand.span());
+    spans.push_back(project.span());
+  }
   std::string name() const override { return stem ? "stem + block" : "block"; }
 
  private:

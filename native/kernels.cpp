@@ -44,16 +44,22 @@ static void scale_panel(float* out, const float* w, const float* gate, long k, l
 }
 
 // Summed row by row: a sum of hundreds of thousands of floats in a line would lose their last digits.
-static void mean(const float* x, long channels, long rows, long columns, long row_stride, float* out) {
-  for (long c = 0; c < channels; c += 8) {
-    f32x8 sum{};
-    for (long row = 0; row < rows; row++) {
-      f32x8 line{};
-      for (long p = 0; p < columns; p++) line += load<f32x8>(x + row * row_stride + p * channels + c);
-      sum += line;
-    }
-    store(out + c, sum * (1.0f / (rows * columns)));
+template <int N>  // channels at a time, in eights
+static void mean_of(const float* x, long channels, long rows, long columns, long row_stride, float* out) {
+  f32x8 sum[N] = {};
+  for (long row = 0; row < rows; row++) {
+    f32x8 line[N] = {};
+    for (long p = 0; p < columns; p++)
+      for (int i = 0; i < N; i++) line[i] += load<f32x8>(x + row * row_stride + p * channels + i * 8);
+    for (int i = 0; i < N; i++) sum[i] += line[i];
   }
+  for (int i = 0; i < N; i++) store(out + i * 8, sum[i] * (1.0f / (rows * columns)));
+}
+
+static void mean(const float* x, long channels, long rows, long columns, long row_stride, float* out) {
+  long c = 0;
+  for (; c + 64 <= channels; c += 64) mean_of<8>(x + c, channels, rows, columns, row_stride, out + c);
+  for (; c < channels; c += 8) mean_of<1>(x + c, channels, rows, columns, row_stride, out + c);
 }
 
 static void h_sigmoid_all(float* x, long n) {

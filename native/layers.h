@@ -63,9 +63,9 @@ struct BlockRows {
   float* stem_work = nullptr;
 };
 
-// What the buffer in `work` holds between two calls: input rows [base, made); made < 0: nothing yet.
+// The input rows before `made` that a block's buffer in `work` still needs are in it; made < 0: nothing is there yet.
 struct BlockState {
-  long base = 0, made = -1;
+  long made = -1;
 };
 
 // One side of a bilinear resize: for each output position, two cells and the second's weight.

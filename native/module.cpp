@@ -93,7 +93,7 @@ static std::pair<int, int> add_block(Plan& plan, int input, std::optional<Layer>
 
 static int add_pointwise(Plan& plan, int input, const Layer& layer, const std::string& act) {
   auto step = std::make_unique<PointwiseStep>();
-  step->weights = pack(layer, plan, "pointwise");
+  step->packed = pack(layer, plan, "pointwise");
   step->act = act_of(act);
   step->inputs = {input};
   return plan.add(std::move(step));

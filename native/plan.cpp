@@ -2,19 +2,56 @@
 
 #include <algorithm>
 #include <ctime>
+#include <mutex>
 #include <new>
 #include <utility>
+
+#include <sys/mman.h>
 
 namespace hswish {
 
 constexpr long MAX_SIDE = 65536;  // of a picture, in pixels
 
+__thread Ahead ahead = {};
+
+// While it lives, the calling thread reads ahead.
+struct ReadingAhead {
+  explicit ReadingAhead(const std::vector<Span>& weights) { ahead = {weights.data(), weights.data() + weights.size(), nullptr, 0}; }
+  ~ReadingAhead() { ahead = {}; }
+};
+
+static std::shared_ptr<char> allocated(long bytes, long alignment) {
+  char* memory = static_cast<char*>(std::aligned_alloc(alignment, round_up(bytes, alignment)));
+  if (!memory) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+  if (alignment >= 4096) madvise(memory, round_up(bytes, alignment), MADV_HUGEPAGE);
+#endif
+  return {memory, std::free};
+}
+
+// Buffers lie in pages of 2 MB, where the system has them: a network's weights are read once in a run, and the
+// processor would look up thousands of pages of 4 KB. Small ones share pages, which go when the last of them goes.
 Buffer::Buffer(long count) {
+  constexpr long page = 2 << 20, room = 4 * page;
+  static std::mutex mutex;
+  static std::shared_ptr<char> shared;
+  static long used = room;
   const long bytes = round_up(count * static_cast<long>(sizeof(float)) + 64, 64);
-  float* floats = static_cast<float*>(std::aligned_alloc(64, bytes));
-  if (!floats) throw std::bad_alloc();
-  data_ = std::shared_ptr<float>(floats, std::free);
-  std::fill_n(floats, count, 0.0f);
+#if defined(__SANITIZE_ADDRESS__)
+  std::shared_ptr<char> memory = allocated(bytes, 64);  // by itself, so that its end is watched
+#else
+  std::shared_ptr<char> memory;
+  if (bytes > room / 2) {
+    memory = allocated(bytes, page);
+  } else {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (used + bytes > room) shared = allocated(room, page), used = 0;
+    memory = {shared, shared.get() + used};
+    used += bytes;
+  }
+#endif
+  data_ = {memory, reinterpret_cast<float*>(memory.get())};
+  std::fill_n(data_.get(), count, 0.0f);
 }
 
 Plan::Plan(const Level& level, int threads)
@@ -38,6 +75,7 @@ Plan::Plan(const Plan& built, long height, long width)
     }
     for (int input : step.inputs) tensors_[input].used = i;
   }
+  for (const auto& step : steps_) step->weights(weights_);
   long end = 0;
   const auto room = [](const Tensor& tensor) { return round_up(tensor.shape.size() * tensor.shape.element, 64) / 4 + 16; };
   for (size_t i = 0; i < tensors_.size(); i++) {
@@ -97,6 +135,7 @@ bool Plan::run(const Picture& pictures, long count, void* answers_to, bool wants
     if (picture.floats) picture.floats += i * planes * height * width;
     if (picture.bytes) picture.bytes += i * planes * height * width;
     answer = static_cast<char*>(answers_to) + i * answers(mask) * (mask ? 1 : sizeof(float));
+    const ReadingAhead reading(weights_);
     for (auto& step : steps_) step->run(*this);
   }
   return finite;
@@ -107,7 +146,8 @@ std::vector<double> Plan::profile_ms(const Picture& pictures, void* answer_to, b
   std::lock_guard<std::mutex> lock(pool->running);
   std::vector<std::vector<double>> times(steps_.size());
   picture = pictures, answer = answer_to, mask = wants_mask;
-  for (int r = 0; r < repeats; r++)
+  for (int r = 0; r < repeats; r++) {
+    const ReadingAhead reading(weights_);
     for (size_t i = 0; i < steps_.size(); i++) {
       timespec a, b;
       clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
@@ -115,6 +155,7 @@ std::vector<double> Plan::profile_ms(const Picture& pictures, void* answer_to, b
       clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);
       times[i].push_back((b.tv_sec - a.tv_sec) * 1e3 + (b.tv_nsec - a.tv_nsec) * 1e-6);
     }
+  }
   std::vector<double> medians;
   for (auto& t : times) {
     std::nth_element(t.begin(), t.begin() + t.size() / 2, t.end());

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "ahead.h"
 #include "int8_kernels.h"
 #include "kernels.h"
 #include "threads.h"
@@ -60,6 +61,7 @@ class Step {
   virtual long answers(bool mask) const { return 0; }    // numbers that it writes to the answer
   virtual bool can_mask() const { return false; }        // whether these may be a byte for each pixel
   virtual void run(Plan&) = 0;
+  virtual void weights(std::vector<Span>&) const {}      // appends those that are worth reading ahead
   virtual std::string name() const = 0;
   std::vector<int> inputs;
   int output = -1, inner = -1;  // tensors: what it makes, and the inner map where that is kept
@@ -111,6 +113,7 @@ class Plan {
 
  private:
   std::vector<std::unique_ptr<Step>> steps_;
+  std::vector<Span> weights_;
   std::vector<Tensor> tensors_;
   Buffer arena_;
   long scratch_ = 0, work_ = 0, work_size_ = 0, arena_size_ = 0;
@@ -122,6 +125,7 @@ struct PackedPointwise {
   PackedPointwise(const float* weights, const float* bias, long n, long k, long panel);
   Pointwise op;
   Buffer weights, bias;
+  Span span() const { return {op.weights, op.n * op.k}; }
 };
 
 struct PackedDepthwise {

@@ -4,18 +4,20 @@
 //
 // x: pixels (M) by channels (K), channels last. The weights are packed in panels of PANEL output
 // channels, [n / PANEL][k][PANEL], so that the innermost loop reads them in a line. A tile of
-// TILE pixels by one panel stays in registers for the whole sum.
+// TILE pixels by one panel stays in registers for the whole sum. Meanwhile it asks for lines of later layers'
+// weights, the first of them at `soon` (ahead.h).
 #pragma once
 
 #include <utility>
 
+#include "ahead.h"
 #include "vec.h"
 
 namespace hswish::HSWISH_LEVEL {
 
 template <class V, int MR, int NV, Act act, bool residual>
 static void tile(const float* x, long x_stride, const float* w, long k, const float* bias, float* out, long out_stride,
-                 const float* res, long res_stride) {
+                 const float* res, long res_stride, const float* soon, long distance) {
   constexpr int L = LANES<V>;
   V sum[MR][NV];
 #pragma GCC unroll 8
@@ -24,15 +26,11 @@ static void tile(const float* x, long x_stride, const float* w, long k, const fl
 #pragma GCC unroll 16
     for (int m = 0; m < MR; m++) sum[m][n] = b;
   }
-  // The next panel's weights come from memory while this one's are at work; a single pixel (a linear
-  // layer) has no work to hide behind, and reads as far ahead as the memory system takes.
-  const long ahead = MR > 1 ? k * NV * L : 1024;
-  for (long i = 0; i < k; i++, w += NV * L) {
+  for (long i = 0; i < k; i++, w += NV * L, soon += distance) {
     V row[NV];
 #pragma GCC unroll 8
     for (int n = 0; n < NV; n++) row[n] = load<V>(w + n * L);
-    prefetch(w + ahead);
-    if constexpr (NV * L > 16) prefetch(w + ahead + 16);
+    prefetch(soon);
 #pragma GCC unroll 16
     for (int m = 0; m < MR; m++) {
       const V a = splat<V>(x[m * x_stride + i]);
@@ -50,17 +48,46 @@ static void tile(const float* x, long x_stride, const float* w, long k, const fl
     }
 }
 
+// One pixel (a linear layer) has no work to hide behind, only weights to read. Its sum is taken in four parts:
+// one alone would wait for its last product longer than for the memory.
+template <class V, int NV, Act act, bool residual>
+static void single(const float* x, const float* w, long k, const float* bias, float* out, const float* res) {
+  constexpr int L = LANES<V>, PARTS = 4;
+  V sum[PARTS][NV] = {};
+  long i = 0;
+  for (; i + PARTS <= k; i += PARTS, w += PARTS * NV * L)
+#pragma GCC unroll 4
+    for (int p = 0; p < PARTS; p++) {
+      const V a = splat<V>(x[i + p]);
+#pragma GCC unroll 8
+      for (int n = 0; n < NV; n++) sum[p][n] += a * load<V>(w + (p * NV + n) * L);
+    }
+  for (; i < k; i++, w += NV * L)
+#pragma GCC unroll 8
+    for (int n = 0; n < NV; n++) sum[0][n] += splat<V>(x[i]) * load<V>(w + n * L);
+#pragma GCC unroll 8
+  for (int n = 0; n < NV; n++) {
+    V v = activate<act>((sum[0][n] + sum[1][n]) + (sum[2][n] + sum[3][n]) + load<V>(bias + n * L));
+    if constexpr (residual) v += load<V>(res + n * L);
+    store(out + n * L, v);
+  }
+}
+
 // Runs `pixels` pixels through one panel of `NV` vectors, in tiles of nearly one size.
 template <class V, int NV, Act act, bool residual, int... I>
 static void panel(const float* x, long x_stride, const float* w, long k, const float* bias, float* out,
                   long out_stride, const float* res, long res_stride, long pixels, std::integer_sequence<int, I...>) {
-  using Tile = void (*)(const float*, long, const float*, long, const float*, float*, long, const float*, long);
+  using Tile = void (*)(const float*, long, const float*, long, const float*, float*, long, const float*, long,
+                        const float*, long);
   static constexpr Tile tiles[] = {tile<V, I + 1, NV, act, residual>...};
   constexpr long most = sizeof...(I);
-  long tiles_left = (pixels + most - 1) / most;
+  if (pixels == 1) return single<V, NV, act, residual>(x, w, k, bias, out, res);
+  long tiles_left = (pixels + most - 1) / most, distance;
+  const float* soon = claim(k * tiles_left, distance);
   for (; tiles_left > 0; tiles_left--) {
     const long m = (pixels + tiles_left - 1) / tiles_left;
-    tiles[m - 1](x, x_stride, w, k, bias, out, out_stride, res, res_stride);
+    tiles[m - 1](x, x_stride, w, k, bias, out, out_stride, res, res_stride, soon, distance);
+    soon += k * distance;
     x += m * x_stride, out += m * out_stride, pixels -= m;
     if (residual) res += m * res_stride;
   }

@@ -76,8 +76,10 @@ static void stem_row(const Stem& op, const Geometry& g, const Picture& x, long r
   for (long c = 0; c < op.in_channels; c++)
     for (int ky = 0; ky < 3; ky++, to += padded_width) {
       const long y = row * op.stride - g.top + ky;
-      std::memset(to, 0, sizeof(float) * padded_width);
-      if (y >= 0 && y < g.height) copy_row(op, g, x, c, y, count, to + g.left);
+      const bool outside = y < 0 || y >= g.height;
+      for (long i = 0; i < (outside ? padded_width : g.left); i++) to[i] = 0;
+      if (!outside) copy_row(op, g, x, c, y, count, to + g.left);
+      for (long i = g.left + count; i < padded_width; i++) to[i] = 0;
     }
   const auto two = op.stride == 2 ? stem_channels<2, 2, act> : stem_channels<2, 1, act>;
   const auto one = op.stride == 2 ? stem_channels<1, 2, act> : stem_channels<1, 1, act>;

@@ -76,19 +76,20 @@ class StemStep : public Step {
 
 class PointwiseStep : public Step {
  public:
-  PackedPointwise weights;
+  PackedPointwise packed;
   Act act = Act::none;
   std::unique_ptr<Step> copy() const override { return std::make_unique<PointwiseStep>(*this); }
   Shape plan(const Plan& plan) override {
     in_ = plan.tensor(inputs[0]).shape;
-    const long k = weights.op.k;
+    const long k = packed.op.k;
     require(in_.element == 4 && (round_up(k, 8) == in_.channels || round_up(k, 16) == in_.channels),
             "a pointwise convolution does not fit its input");
-    return {in_.height, in_.width, weights.op.n};
+    return {in_.height, in_.width, packed.op.n};
   }
   void run(Plan& plan) override {
-    pointwise_parallel(plan, weights.op, act, plan.data(inputs[0]), in_.channels, plan.data(output), nullptr, in_.pixels());
+    pointwise_parallel(plan, packed.op, act, plan.data(inputs[0]), in_.channels, plan.data(output), nullptr, in_.pixels());
   }
+  void weights(std::vector<Span>& spans) const override { spans.push_back(packed.span()); }
   std::string name() const override { return "pointwise"; }
 
  private:
