@@ -20,13 +20,16 @@ struct ReadingAhead {
   ~ReadingAhead() { ahead = {}; }
 };
 
-static std::shared_ptr<char> allocated(long bytes, long alignment) {
-  char* memory = static_cast<char*>(std::aligned_alloc(alignment, round_up(bytes, alignment)));
-  if (!memory) throw std::bad_alloc();
+// Fresh from the system: what malloc gives a second time may lie in small pages already.
+static std::shared_ptr<char> mapped(long bytes, long alignment) {
+  const long size = round_up(bytes, alignment) + alignment;
+  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  char* aligned = reinterpret_cast<char*>(round_up(reinterpret_cast<intptr_t>(memory), alignment));
 #if defined(MADV_HUGEPAGE)
-  if (alignment >= 4096) madvise(memory, round_up(bytes, alignment), MADV_HUGEPAGE);
+  madvise(aligned, size - alignment, MADV_HUGEPAGE);
 #endif
-  return {memory, std::free};
+  return {aligned, [memory, size](char*) { munmap(memory, size); }};
 }
 
 // Buffers lie in pages of 2 MB, where the system has them: a network's weights are read once in a run, and the
@@ -38,14 +41,15 @@ Buffer::Buffer(long count) {
   static long used = room;
   const long bytes = round_up(count * static_cast<long>(sizeof(float)) + 64, 64);
 #if defined(__SANITIZE_ADDRESS__)
-  std::shared_ptr<char> memory = allocated(bytes, 64);  // by itself, so that its end is watched
+  std::shared_ptr<char> memory(static_cast<char*>(std::aligned_alloc(64, bytes)), std::free);  // its end is watched
+  if (!memory) throw std::bad_alloc();
 #else
   std::shared_ptr<char> memory;
   if (bytes > room / 2) {
-    memory = allocated(bytes, page);
+    memory = mapped(bytes, page);
   } else {
     std::lock_guard<std::mutex> lock(mutex);
-    if (used + bytes > room) shared = allocated(room, page), used = 0;
+    if (used + bytes > room) shared = mapped(room, page), used = 0;
     memory = {shared, shared.get() + used};
     used += bytes;
   }
