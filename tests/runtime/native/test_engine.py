@@ -97,26 +97,6 @@ def test_batches_and_layouts(engine: ModuleType, build: Build) -> None:
     assert native.run(x[:0]).shape == (0, 19, 40, 56)
 
 
-def test_large_answers_share_memory_only_with_those_that_are_gone(
-    engine: ModuleType, build: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_module, "_LARGE_ANSWER", 1)
-    model, path = build("lraspp_mobilenet_v3_small", width_mult=0.1, head_channels=8, num_classes=3)
-    native = NativeEngine(path, 1)
-    a, b = pictures(model, 1, 32, 32, 1), pictures(model, 1, 32, 32, 2)
-    held = [native.run(x) for x in (a, b, a, b)]  # more than are kept
-    row = native.run(a)[0, 0, 5]  # a view of an answer that nobody holds
-    copied, address = row.copy(), row.ctypes.data
-    for x in (b, b, b):
-        native.run(x)
-    np.testing.assert_array_equal(row, copied)
-    np.testing.assert_array_equal(held[0], held[2])
-    np.testing.assert_array_equal(held[1], held[3])
-    assert not np.array_equal(held[0], held[1])
-    del row
-    assert any(native.run(a)[0, 0, 5].ctypes.data == address for _ in range(2)), "its memory is used again"
-
-
 def test_threads_do_not_change_the_answer_by_much(engine: ModuleType, build: Build) -> None:
     model, path = build("mobilenet_v3_large")
     x = pictures(model, 1, 160, 128)

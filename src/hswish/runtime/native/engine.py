@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -26,10 +25,6 @@ _MOST_SIZES = 8
 _MOST_BYTES = 2**30
 """Memory of the plans that are kept, beside the newest."""
 _MOST_THREADS = 256
-_LARGE_ANSWER = 2**20
-"""Numbers of an answer from which on its memory is used again."""
-_MOST_ANSWER = 2**26
-"""Numbers of the largest answer whose memory is kept."""
 
 
 class NativeEngine:
@@ -68,8 +63,6 @@ class NativeEngine:
         """names of the plan's steps in their order, for profiles"""
         self._table = _byte_values(self._description)
         self._plans: OrderedDict[tuple[int, int], Any] = OrderedDict()
-        self._answers: list[NDArray[np.float32]] = []
-        """memory of large answers, the newest last"""
         self._lock = threading.Lock()
 
     def _compiled(self, engine: Any) -> Compiled:
@@ -183,24 +176,7 @@ class NativeEngine:
 
     def _logits(self, count: int, height: int, width: int) -> NDArray[np.float32]:
         masks = self._description.task == "segmentation"
-        shape = (count, self._classes, height, width) if masks else (count, self._classes)
-        size = int(np.prod(shape))
-        return self._kept(size).reshape(shape) if _LARGE_ANSWER <= size <= _MOST_ANSWER else np.empty(shape, np.float32)
-
-    def _kept(self, size: int) -> NDArray[np.float32]:
-        """A view of memory that nobody looks at any more, or of fresh memory.
-
-        The logits of a street scene are 40 MB, and to clear so many fresh pages takes the system a twentieth of the
-        run. Two are kept: a loop still holds the last answer when it asks for the next.
-        """
-        with self._lock:
-            for index, answer in enumerate(self._answers):
-                # Referred to by the list, the loop and the argument; every view would be one more.
-                if answer.size == size and sys.getrefcount(answer) == 3:
-                    self._answers.append(self._answers.pop(index))
-                    return answer[:]
-            self._answers = [*self._answers[-1:], np.empty(size, np.float32)]
-            return self._answers[-1][:]
+        return np.empty((count, self._classes, height, width) if masks else (count, self._classes), np.float32)
 
 
 def _byte_values(description: Description) -> NDArray[np.float32]:
