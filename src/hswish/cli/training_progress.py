@@ -25,7 +25,8 @@ class TrainingProgress(Reporter):
         self._title = ""
         self._steps = self._done = 0
         self._said = self._began = time.monotonic()
-        self._epochs = self._first = 0
+        self._epochs = 0
+        self._start = 0.0
         self._ends: float | None = None
 
     def __enter__(self) -> TrainingProgress:
@@ -44,7 +45,7 @@ class TrainingProgress(Reporter):
 
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         if not self._epochs:
-            self._first, self._began = epoch, time.monotonic()
+            self._start, self._began = epoch - 1 + done / steps, time.monotonic()
         self._epochs, self._steps, self._done = epochs, steps, done
         self._title = f"epoch {epoch}/{epochs}"
         self._rate, self._said = Throughput(), time.monotonic()
@@ -77,8 +78,8 @@ class TrainingProgress(Reporter):
         figures = "  ".join(
             f"{key} {value:.4f}" for key, value in row.items() if key in ("top1", "top5", "miou", "pixel_accuracy")
         )
-        ran = row["epoch"] - self._first + 1
-        left = (time.monotonic() - self._began) / ran * (self._epochs - row["epoch"])
+        ran = row["epoch"] - self._start  # epochs; the first may have been begun by another process
+        left = (time.monotonic() - self._began) / max(ran, 1e-9) * (self._epochs - row["epoch"])
         self._ends = time.monotonic() + left
         self.note(
             f"epoch {row['epoch']}/{self._epochs}  loss {row['loss']:.4f}  {figures}  "

@@ -1,0 +1,21 @@
+"""The time left, which a resumed run must not take from the rest of an epoch as if that were all of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from hswish.cli import training_progress
+from hswish.cli.training_progress import TrainingProgress
+
+
+@pytest.mark.parametrize(("done", "left"), [(0, "6:40"), (75, "26:40")])
+def test_time_left_counts_the_part_of_an_epoch_that_was_run(
+    done: int, left: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(training_progress.time, "monotonic", lambda: now[0])
+    progress = TrainingProgress()
+    progress.start_epoch(6, 10, 100, done)
+    now[0] += 100  # for what was left of epoch 6; four more are to come
+    progress.end_epoch({"epoch": 6, "loss": 1.0, "pictures_per_second": 8.0})
+    assert f"  {left} left" in capsys.readouterr().err
