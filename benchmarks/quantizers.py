@@ -41,6 +41,7 @@ from hswish.models.described import DescribedModule
 from hswish.quantize.calibration import calibration
 from hswish.runtime import Engine, open_engine
 from hswish.spec.artifact import Description
+from hswish.spec.errors import ModelFileError
 from hswish.spec.interface import Interface
 
 Floats = NDArray[np.float32]
@@ -101,8 +102,8 @@ class Peer:
 
     @classmethod
     def open(cls, path: Path, threads: int | None = None) -> Peer:
-        """It is made of a function."""
-        raise NotImplementedError
+        """There is no such file: it is made of a function."""
+        raise ModelFileError(f"{path}: made by no writer of hswish")
 
     def run(self, batch: Floats) -> Floats:
         """Logits of a normalised batch, picture by picture."""
