@@ -5,6 +5,7 @@
 // The expanded tensor is the largest in the network and is never stored: one panel of its channels
 // is made a few rows at a time, and the depthwise convolution takes the rows while they are in cache.
 // The first block has no expansion: its rows are the stem's, made on the spot.
+// The panel's rows are floats however x and out are stored (T).
 #pragma once
 
 #include <cstring>
@@ -48,26 +49,27 @@ static long block_work(const Depthwise& dw, const Geometry& g) {
 }
 
 // One row of the panel, without its padding.
-template <Act act>
-static void make_row(const BlockRows& op, long row, long width, float* to) {
+template <Act act, class T>
+static void make_row(const BlockRowsOf<T>& op, long row, long width, float* to) {
   const Geometry& g = op.geometry;
   if (op.stem) return stem_row_any(*op.stem, op.stem_act, op.stem_geometry, *op.picture, row, to, op.stem_work);
-  const float* pixels = op.x + row * g.width * op.x_stride;
-  if (op.expand.k) return pointwise_panel<act, false>(op.expand, op.first, pixels, op.x_stride, to, width, nullptr, 0, g.width);
+  const T* pixels = op.x + row * g.width * op.x_stride;
+  const float* none = nullptr;
+  if (op.expand.k) return pointwise_panel<act, false>(op.expand, op.first, pixels, op.x_stride, to, width, none, 0, g.width);
   for (long i = 0; i < g.width; i++)
     for (long c = 0; c < width; c += 8) store(to + i * width + c, load<f32x8>(pixels + i * op.x_stride + op.first + c));
 }
 
-template <int K>
-static void block_rows(const BlockRows& op, BlockState& state) {
+template <int K, class T>
+static void block_rows(const BlockRowsOf<T>& op, BlockState& state) {
   const Depthwise& dw = op.depthwise;
   const Geometry& g = op.geometry;
   const long width = smaller(PANEL, dw.channels - op.first);
   const Strip strip(dw, g, width);
-  const auto make = op.act == Act::relu ? make_row<Act::relu> : make_row<Act::hard_swish>;
-  const auto filter = op.depthwise_act == Act::none   ? depthwise<K, Act::none>
-                      : op.depthwise_act == Act::relu ? depthwise<K, Act::relu>
-                                                      : depthwise<K, Act::hard_swish>;
+  const auto make = op.act == Act::relu ? make_row<Act::relu, T> : make_row<Act::hard_swish, T>;
+  const auto filter = op.depthwise_act == Act::none   ? depthwise<K, Act::none, T>
+                      : op.depthwise_act == Act::relu ? depthwise<K, Act::relu, T>
+                                                      : depthwise<K, Act::hard_swish, T>;
   const long row_size = strip.columns * width;
   float* const zeros = op.work + strip.rows * row_size;
   const auto row_at = [&](long row) { return op.work + row % strip.rows * row_size; };
@@ -77,8 +79,8 @@ static void block_rows(const BlockRows& op, BlockState& state) {
     if (op.sums) std::memset(op.sums + op.first, 0, sizeof(float) * width);
   }
   const float* rows[MAX_ROWS * K];
-  DepthwiseRows out{rows, dw.weights + op.first * K * K, dw.bias + op.first, op.out, op.sums ? op.sums + op.first : nullptr,
-                    0,    g.out_width, op.out_stride, width};
+  DepthwiseRows<T> out{rows, dw.weights + op.first * K * K, dw.bias + op.first, op.out, op.sums ? op.sums + op.first : nullptr,
+                       0,    g.out_width, op.out_stride, width};
   for (long y = op.from; y < op.to; y += out.count) {
     out.count = smaller(strip.outputs, op.to - y);
     const long from = y * dw.stride - g.top, to = from + (out.count - 1) * dw.stride + (K - 1) * dw.dilation + 1;

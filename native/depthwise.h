@@ -1,27 +1,28 @@
 // Depthwise convolution of one panel of channels.
 //
-// The panel's rows are dense, [row][column][width], with zero columns at both sides, so that a
-// row of output needs only the k row pointers: no test for the border in the inner loop.
+// The panel's rows are dense floats, [row][column][width], with zero columns at both sides, so that a
+// row of output needs only the k row pointers: no test for the border in the inner loop. T: what comes out.
 #pragma once
 
 #include "vec.h"
 
 namespace hswish::HSWISH_LEVEL {
 
+template <class T>
 struct DepthwiseRows {
   const float* const* rows;  // k pointers to padded input rows for each row of output, [count][k]
   const float* weights;      // [k * k][width]
   const float* bias;         // [width]
-  float* out;                // [count][columns][out_stride], `width` of each written
+  T* out;                    // [count][columns][out_stride], `width` of each written
   float* sums;               // [width], what squeeze-and-excitation averages; or null
   long count, columns, out_stride, width;
 };
 
 // OUT neighbouring outputs of one vector of channels. Each column of the input is loaded once and
 // serves all the taps that meet it; the sums stay in registers.
-template <class V, int K, int S, int D, Act act, int OUT>
+template <class V, int K, int S, int D, Act act, int OUT, class T>
 static inline void depthwise_tile(const float* const* rows, const float* weights, V bias, long width, long column,
-                                  float* out, long out_stride, V& total) {
+                                  T* out, long out_stride, V& total) {
   V sum[OUT];
 #pragma GCC unroll 16
   for (int o = 0; o < OUT; o++) sum[o] = bias;
@@ -49,15 +50,15 @@ static inline void depthwise_tile(const float* const* rows, const float* weights
   }
 }
 
-template <class V, int K, int S, int D, Act act>
-static void depthwise_channels(const DepthwiseRows& op, long channel) {
+template <class V, int K, int S, int D, Act act, class T>
+static void depthwise_channels(const DepthwiseRows<T>& op, long channel) {
   V total{};
   const V bias = load<V>(op.bias + channel);
   const float* weights = op.weights + channel;
   for (long row = 0; row < op.count; row++) {
     const float* rows[K];
     for (int ky = 0; ky < K; ky++) rows[ky] = op.rows[row * K + ky] + channel;
-    float* out = op.out + row * op.columns * op.out_stride + channel;
+    T* out = op.out + row * op.columns * op.out_stride + channel;
     long column = 0;
     const auto run = [&](auto outputs) {
       constexpr int OUT = decltype(outputs)::value;
@@ -74,15 +75,15 @@ static void depthwise_channels(const DepthwiseRows& op, long channel) {
 }
 
 // A vector of channels goes through all the rows before the next: its columns stay in the first-level cache.
-template <int K, int S, int D, Act act>
-static void depthwise_rows(const DepthwiseRows& op) {
+template <int K, int S, int D, Act act, class T>
+static void depthwise_rows(const DepthwiseRows<T>& op) {
   long channel = 0;
   for (; channel + LANES<Vec> <= op.width; channel += LANES<Vec>) depthwise_channels<Vec, K, S, D, act>(op, channel);
   for (; channel + 8 <= op.width; channel += 8) depthwise_channels<f32x8, K, S, D, act>(op, channel);
 }
 
-template <int K, Act act>
-static void depthwise(const DepthwiseRows& op, long stride, long dilation) {
+template <int K, Act act, class T>
+static void depthwise(const DepthwiseRows<T>& op, long stride, long dilation) {
   if (stride == 2) return depthwise_rows<K, 2, 1, act>(op);
   if (dilation == 1) return depthwise_rows<K, 1, 1, act>(op);
   if (dilation == 2) return depthwise_rows<K, 1, 2, act>(op);

@@ -7,12 +7,23 @@ namespace hswish {
 
 enum class Act { none, relu, hard_swish };
 
-// 1x1 convolution or linear layer.
-struct Pointwise {
-  const float* weights = nullptr;  // panels of output channels, [n / panel][k][panel]; the last may be narrower
-  const float* bias = nullptr;     // [n]
-  long k = 0, n = 0;               // input and output channels; n is a multiple of 8
+// bfloat16: the upper half of a float. Maps and weights may be stored so; sums are floats in any case.
+struct Bf16 {
+  uint16_t bits;
 };
+
+// Input channels that one step of a sum multiplies: one float, or two halves that lie side by side.
+template <class T>
+constexpr long GROUP = sizeof(float) / sizeof(T);
+
+// 1x1 convolution or linear layer; T: how its weights are stored.
+template <class T>
+struct PointwiseOf {
+  const T* weights = nullptr;   // panels of output channels, [n / panel][k / GROUP][panel][GROUP]; the last may be narrower
+  const float* bias = nullptr;  // [n]
+  long k = 0, n = 0;            // input and output channels; k is a multiple of GROUP, n of 8
+};
+using Pointwise = PointwiseOf<float>;
 
 // k x k depthwise convolution.
 struct Depthwise {
@@ -41,17 +52,18 @@ struct Geometry {
   long height, width, out_height, out_width, top, left;
 };
 
-// Rows [from, to) of a block's depthwise output, for one panel of channels.
-struct BlockRows {
-  const Pointwise& expand;  // k is 0 where the block has none
+// Rows [from, to) of a block's depthwise output, for one panel of channels; T: how maps are stored.
+template <class T>
+struct BlockRowsOf {
+  const PointwiseOf<T>& expand;  // k is 0 where the block has none
   const Depthwise& depthwise;
   Act act;            // after the expansion
   Act depthwise_act;  // after the depthwise convolution; none where squeeze-and-excitation comes first
   Geometry geometry;
   long first;      // of the panel's channels
-  const float* x;  // [height][width][x_stride]; null where the stem makes the rows
+  const T* x;      // [height][width][x_stride]; null where the stem makes the rows
   long x_stride;
-  float* out;  // row `from`, this panel's first channel
+  T* out;  // row `from`, this panel's first channel
   long out_stride;
   float* sums;  // [channels], for squeeze-and-excitation; or null
   float* work;
@@ -62,6 +74,7 @@ struct BlockRows {
   Geometry stem_geometry{};
   float* stem_work = nullptr;
 };
+using BlockRows = BlockRowsOf<float>;
 
 // The input rows before `made` that a block's buffer in `work` still needs are in it; made < 0: nothing is there yet.
 struct BlockState {

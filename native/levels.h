@@ -12,18 +12,20 @@
 
 namespace hswish {
 
-// From the plainest to the widest. `avx512vnni` differs from `avx512` in its 8-bit kernels only,
-// and so does `neondot` from `neon`.
+// From the plainest to the widest. `avx512vnni` differs from `avx512` in its 8-bit kernels, and multiplies halves
+// where the processor does; `neondot` differs from `neon` in its 8-bit kernels.
 inline const std::vector<Level>& levels() {
 #if defined(__x86_64__)
   static const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   static const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
   static const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+  static const bool bf16 = vnni && __builtin_cpu_supports("avx512bf16");
   static const std::vector<Level> all = {{"generic", &generic::table, &generic::int8_table, true},
                                          {"avx2", &avx2::table, &avx2::int8_table, avx2},
                                          {"avx512", &avx512::table, &avx2::int8_table, avx512},
-                                         {"avx512vnni", &avx512::table, &avx512vnni::int8_table, vnni}};
+                                         {"avx512vnni", &avx512::table, &avx512vnni::int8_table, vnni,
+                                          bf16 ? &avx512bf16::table : nullptr}};
 #elif defined(__aarch64__)
 #if defined(__linux__)
   static const bool dot = getauxval(AT_HWCAP) & HWCAP_ASIMDDP;

@@ -40,25 +40,36 @@ static void check(const Layer& layer, size_t dims, const std::string& what) {
           what + ": weights and bias have no fitting shapes");
 }
 
-static PackedPointwise pack(const Layer& layer, const Plan& plan, const std::string& what) {
+template <class T>
+static PackedPointwiseOf<T> pack(const Layer& layer, const Plan& plan, const std::string& what) {
   check(layer, 2, what);
   const auto& [w, b] = layer;
-  return {w.data(), b.data(), static_cast<long>(w.shape(0)), static_cast<long>(w.shape(1)), plan.kernels.panel};
+  return {w.data(), b.data(), static_cast<long>(w.shape(0)), static_cast<long>(w.shape(1)), kernels_of<T>(plan).panel};
 }
 
-static StemStep make_stem(Plan& plan, const Layer& layer, long stride, const std::string& act, bool same) {
+// Calls with a number of the type that the plan stores its maps in.
+template <class Call>
+static auto by_storage(const Plan& plan, const Call& call) {
+  return plan.bf16 ? call(Bf16()) : call(float());
+}
+
+template <class T>
+static StemStep<T> make_stem(Plan& plan, const Layer& layer, long stride, const std::string& act, bool same) {
   check(layer, 4, "stem");
   const auto& [w, b] = layer;
   require(w.shape(2) == 3 && w.shape(3) == 3, "the stem's kernel is 3x3");
   require(stride == 1 || stride == 2, "the stem's stride is 1 or 2");
   require(act != "none", "the stem has a non-linearity");
-  StemStep step(w.data(), b.data(), w.shape(0), w.shape(1), stride, act_of(act), same);
+  StemStep<T> step(w.data(), b.data(), w.shape(0), w.shape(1), stride, act_of(act), same);
   plan.add_picture(w.shape(1));
   return step;
 }
 
 static int add_stem(Plan& plan, const Layer& layer, long stride, const std::string& act, bool same) {
-  return plan.add(std::make_unique<StemStep>(make_stem(plan, layer, stride, act, same)));
+  return by_storage(plan, [&](auto stored) {
+    using T = decltype(stored);
+    return plan.add(std::make_unique<StemStep<T>>(make_stem<T>(plan, layer, stride, act, same)));
+  });
 }
 
 typedef std::tuple<Layer, Layer, std::string, bool> SqueezeLayers;    // reduce, expand, act, first
@@ -68,58 +79,75 @@ static std::pair<int, int> add_block(Plan& plan, int input, std::optional<Layer>
                                      std::optional<SqueezeLayers> se, const Layer& project, long stride, long dilation,
                                      const std::string& act, bool residual, bool same, bool keep,
                                      std::optional<StemLayers> stem) {
-  auto step = std::make_unique<BlockStep>();
   check(depthwise, 3, "depthwise");
   const auto& [w, b] = depthwise;
-  require(w.shape(1) == w.shape(2) && (w.shape(1) == 3 || w.shape(1) == 5), "a depthwise kernel is 3x3 or 5x5");
+  const long kernel = w.shape(1);
+  require(w.shape(2) == w.shape(1) && (kernel == 3 || kernel == 5), "a depthwise kernel is 3x3 or 5x5");
   require((stride == 1 && (dilation == 1 || dilation == 2 || dilation == 4)) || (stride == 2 && dilation == 1),
           "a block has stride 1 and dilation 1, 2 or 4, or stride 2");
   require(act != "none", "a block has a non-linearity");
-  step->depthwise = PackedDepthwise(w.data(), b.data(), w.shape(0), w.shape(1), stride, dilation, plan.kernels.panel);
-  if (expand) step->expand = pack(*expand, plan, "expand");
-  step->project = pack(project, plan, "project");
-  if (se) {
-    const auto& [squeeze, excite, se_act, first] = *se;
-    step->se = SqueezeExcite{pack(squeeze, plan, "squeeze"), pack(excite, plan, "excite"), act_of(se_act), first};
-  }
-  step->act = act_of(act), step->residual = residual, step->same = same;
-  if (stem)
-    step->stem = make_stem(plan, std::get<0>(*stem), std::get<1>(*stem), std::get<2>(*stem), same);
-  else
-    step->inputs = {input};
-  const int output = plan.add(std::move(step), keep);
+  PackedDepthwise packed(w.data(), b.data(), w.shape(0), kernel, stride, dilation, plan.kernels.panel);
+  const int output = by_storage(plan, [&](auto stored) {
+    using T = decltype(stored);
+    auto step = std::make_unique<BlockStep<T>>();
+    step->depthwise = packed;
+    if (expand) step->expand = pack<T>(*expand, plan, "expand");
+    step->project = pack<T>(project, plan, "project");
+    if (se) {
+      const auto& [squeeze, excite, se_act, first] = *se;
+      step->se = SqueezeExcite<T>{pack<T>(squeeze, plan, "squeeze"), pack<T>(excite, plan, "excite"), act_of(se_act), first};
+    }
+    step->act = act_of(act), step->residual = residual, step->same = same;
+    if (stem)
+      step->stem = make_stem<T>(plan, std::get<0>(*stem), std::get<1>(*stem), std::get<2>(*stem), same);
+    else
+      step->inputs = {input};
+    return plan.add(std::move(step), keep);
+  });
   return {output, keep ? output - 1 : -1};
 }
 
-static int add_pointwise(Plan& plan, int input, const Layer& layer, const std::string& act) {
-  auto step = std::make_unique<PointwiseStep>();
-  step->packed = pack(layer, plan, "pointwise");
-  step->act = act_of(act);
-  step->inputs = {input};
-  return plan.add(std::move(step));
+static int add_pointwise(Plan& plan, int input, const Layer& layer, const std::string& act, bool floats) {
+  return by_storage(plan, [&](auto stored) {
+    auto step = std::make_unique<PointwiseStep<decltype(stored)>>();
+    step->packed = pack<decltype(stored)>(layer, plan, "pointwise");
+    step->act = act_of(act), step->floats = floats;
+    step->inputs = {input};
+    return plan.add(std::move(step));
+  });
 }
 
 static int add_mean(Plan& plan, int input, long window, long stride_down, long stride_across) {
   require(window >= 0 && stride_down >= 1 && stride_across >= 1, "a pooling window and its strides are 1 or more");
-  auto step = std::make_unique<MeanStep>();
-  step->window = window, step->stride_down = stride_down, step->stride_across = stride_across;
-  step->inputs = {input};
-  return plan.add(std::move(step));
+  return by_storage(plan, [&](auto stored) {
+    auto step = std::make_unique<MeanStep<decltype(stored)>>();
+    step->window = window, step->stride_down = stride_down, step->stride_across = stride_across;
+    step->inputs = {input};
+    return plan.add(std::move(step));
+  });
 }
 
 static int add_gate(Plan& plan, int features, int gate, bool hard) {
-  auto step = std::make_unique<GateStep>();
-  step->hard = hard;
-  step->inputs = {features, gate};
+  return by_storage(plan, [&](auto stored) {
+    auto step = std::make_unique<GateStep<decltype(stored)>>();
+    step->hard = hard;
+    step->inputs = {features, gate};
+    return plan.add(std::move(step));
+  });
+}
+
+template <class T>
+static int add_join_of(Plan& plan, int high, int low, bool align_corners, Act act) {
+  auto step = std::make_unique<JoinStep<T>>();
+  step->align_corners = align_corners, step->act = act;
+  step->inputs = {high, low};
   return plan.add(std::move(step));
 }
 
-static int add_join(Plan& plan, int high, int low, bool align_corners, const std::string& act) {
+static int add_join(Plan& plan, int high, int low, bool align_corners, const std::string& act, bool floats) {
   require(act != "hard_swish", "branches join with relu or none");
-  auto step = std::make_unique<JoinStep>();
-  step->align_corners = align_corners, step->act = act_of(act);
-  step->inputs = {high, low};
-  return plan.add(std::move(step));
+  const auto add = plan.bf16 && !floats ? add_join_of<Bf16> : add_join_of<float>;
+  return add(plan, high, low, align_corners, act_of(act));
 }
 
 static void add_answer(Plan& plan, int input, long used) {
@@ -193,17 +221,17 @@ static std::vector<std::pair<std::string, bool>> level_names() {
 NB_MODULE(_engine, m) {
   using namespace hswish;
   nb::class_<Plan> plan(m, "Plan");
-  plan.def("__init__", [](Plan* self, const std::string& name, int threads) {
+  plan.def("__init__", [](Plan* self, const std::string& name, int threads, bool halves) {
         require(threads >= 1 && threads <= 256, "1 to 256 threads");
-        new (self) Plan(level(name), threads);
-      }, "level"_a, "threads"_a)
+        new (self) Plan(level(name), threads, halves);
+      }, "level"_a, "threads"_a, "halves"_a = false)
       .def("stem", add_stem, "layer"_a, "stride"_a, "act"_a, "same"_a)
       .def("block", add_block, "input"_a, "expand"_a.none(), "depthwise"_a, "se"_a.none(), "project"_a, "stride"_a,
            "dilation"_a, "act"_a, "residual"_a, "same"_a, "keep"_a = false, "stem"_a = nb::none())
-      .def("pointwise", add_pointwise, "input"_a, "layer"_a, "act"_a)
+      .def("pointwise", add_pointwise, "input"_a, "layer"_a, "act"_a, "floats"_a = false)
       .def("mean", add_mean, "input"_a, "window"_a = 0, "stride_down"_a = 1, "stride_across"_a = 1)
       .def("gate", add_gate, "features"_a, "gate"_a, "hard"_a)
-      .def("join", add_join, "high"_a, "low"_a, "align_corners"_a, "act"_a)
+      .def("join", add_join, "high"_a, "low"_a, "align_corners"_a, "act"_a, "floats"_a = true)
       .def("answer", add_answer, "input"_a, "used"_a)
       .def("scores", add_scores, "input"_a, "used"_a, "align_corners"_a)
       .def("at", [](const Plan& built, long height, long width) { return new Plan(built, height, width); },
@@ -218,6 +246,7 @@ NB_MODULE(_engine, m) {
       .def_prop_ro("panel", [](const Plan& plan) { return plan.kernels.panel; })
       .def_prop_ro("arena_bytes", [](const Plan& plan) { return plan.arena_floats() * sizeof(float); });
   m.def("levels", level_names);
+  m.def("multiplies_halves", [](const std::string& name) { return level(name).bf16 != nullptr; }, "level"_a);
   nb::module_ kernels = m.def_submodule("kernels", "each kernel by itself, for tests");
   bind_kernels(kernels);
   bind_int8(plan, kernels);

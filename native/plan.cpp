@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <cstring>
 #include <ctime>
 #include <mutex>
 #include <new>
@@ -58,12 +59,15 @@ Buffer::Buffer(long count) {
   std::fill_n(data_.get(), count, 0.0f);
 }
 
-Plan::Plan(const Level& level, int threads)
-    : kernels(*level.kernels), int8(*level.int8), pool(new Threads(threads), Threads::release) {}
+Plan::Plan(const Level& level, int threads, bool halves)
+    : kernels(*level.kernels), int8(*level.int8), bf16(halves ? level.bf16 : nullptr),
+      pool(new Threads(threads), Threads::release) {
+  require(!halves || level.bf16, std::string(level.name) + " does not multiply halves here");
+}
 
 // Shapes first, then each tensor at the lowest offset that no living tensor needs.
 Plan::Plan(const Plan& built, long height, long width)
-    : kernels(built.kernels), int8(built.int8), pool(built.pool), height(height), width(width), planes(built.planes),
+    : kernels(built.kernels), int8(built.int8), bf16(built.bf16), pool(built.pool), height(height), width(width), planes(built.planes),
       tensors_(built.tensors_) {
   require(height >= 1 && width >= 1 && height <= MAX_SIDE && width <= MAX_SIDE, "a picture has sides of 1 to 65536 pixels");
   require(built.answers(false) > 0, "the plan ends without an answer");
@@ -168,16 +172,30 @@ std::vector<double> Plan::profile_ms(const Picture& pictures, void* answer_to, b
   return medians;
 }
 
-PackedPointwise::PackedPointwise(const float* w, const float* b, long n, long k, long panel) {
-  const long padded = round_up(n, 8);
-  weights = Buffer(padded * k), bias = Buffer(padded);
-  std::copy_n(b, n, bias.get());
-  float* to = weights.get();
-  for (long first = 0; first < padded; first += panel)
-    for (long i = 0; i < k; i++)
-      for (long c = first; c < std::min(first + panel, padded); c++) *to++ = c < n ? w[c * k + i] : 0.0f;
-  op = {weights.get(), bias.get(), k, padded};
+static void put(float x, float* to) { *to = x; }
+
+// To the nearest, of two to the even one; what is not a number stays so.
+static void put(float x, Bf16* to) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof(bits));
+  to->bits = static_cast<uint16_t>(x != x ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
+
+template <class T>
+PackedPointwiseOf<T>::PackedPointwiseOf(const float* w, const float* b, long n, long k, long panel) {
+  const long padded = round_up(n, 8), even = round_up(k, GROUP<T>);
+  weights = Buffer(padded * even / GROUP<T>), bias = Buffer(padded);
+  std::copy_n(b, n, bias.get());
+  T* const packed = reinterpret_cast<T*>(weights.get());
+  T* to = packed;
+  for (long first = 0; first < padded; first += panel)
+    for (long i = 0; i < even; i += GROUP<T>)
+      for (long c = first; c < std::min(first + panel, padded); c++)
+        for (long j = i; j < i + GROUP<T>; j++) put(c < n && j < k ? w[c * k + j] : 0.0f, to++);
+  op = {packed, bias.get(), even, padded};
+}
+template struct PackedPointwiseOf<float>;
+template struct PackedPointwiseOf<Bf16>;
 
 PackedDepthwise::PackedDepthwise(const float* w, const float* b, long channels, long kernel, long stride,
                                  long dilation, long panel) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "ahead.h"
@@ -23,8 +24,8 @@ inline void require(bool condition, const std::string& text) {
 }
 
 struct Shape {
-  long height = 0, width = 0, channels = 0;  // channels: what is stored, a multiple of 8 (floats) or 16 (bytes)
-  long element = 4;                          // bytes of a number: 4 for floats, 1 for bytes
+  long height = 0, width = 0, channels = 0;  // channels: what is stored, a multiple of 8, or of 16 (bytes)
+  long element = 4;                          // bytes of a number: 4 for floats, 2 for halves, 1 for bytes
   long pixels() const { return height * width; }
   long size() const { return pixels() * channels; }
 };
@@ -73,11 +74,12 @@ struct Level {
   const Kernels* kernels;
   const Int8Kernels* int8;
   bool runs_here;
+  const Bf16Kernels* bf16 = nullptr;  // where it multiplies halves
 };
 
 class Plan {
  public:
-  Plan(const Level& level, int threads);
+  Plan(const Level& level, int threads, bool halves);
   Plan(const Plan& built, long height, long width);
   Plan(const Plan&) = delete;
 
@@ -94,7 +96,9 @@ class Plan {
 
   const Tensor& tensor(int id) const;
   float* data(int id) { return arena_.get() + tensors_[id].offset; }
-  uint8_t* bytes(int id) { return reinterpret_cast<uint8_t*>(data(id)); }
+  template <class T>
+  T* map(int id) { return reinterpret_cast<T*>(data(id)); }
+  uint8_t* bytes(int id) { return map<uint8_t>(id); }
   float* scratch() { return arena_.get() + scratch_; }
   float* work(int thread) { return arena_.get() + work_ + thread * work_size_; }
   const std::vector<std::unique_ptr<Step>>& steps() const { return steps_; }
@@ -104,6 +108,7 @@ class Plan {
 
   const Kernels& kernels;
   const Int8Kernels& int8;
+  const Bf16Kernels* const bf16;  // null where maps and weights are stored as floats
   const std::shared_ptr<Threads> pool;
   long height = 64, width = 64;  // any size will do to check the steps of a plan being built
   long planes = 0;               // of the picture
@@ -119,14 +124,25 @@ class Plan {
   long scratch_ = 0, work_ = 0, work_size_ = 0, arena_size_ = 0;
 };
 
+// The kernels for maps that are stored as T.
+template <class T>
+const MapKernels<T>& kernels_of(const Plan& plan) {
+  if constexpr (std::is_same_v<T, float>)
+    return plan.kernels;
+  else
+    return *plan.bf16;
+}
+
 // Packing of weights as they come from torch: (out, in) row by row, and (channels, k, k).
-struct PackedPointwise {
-  PackedPointwise() = default;
-  PackedPointwise(const float* weights, const float* bias, long n, long k, long panel);
-  Pointwise op;
+template <class T>
+struct PackedPointwiseOf {
+  PackedPointwiseOf() = default;
+  PackedPointwiseOf(const float* weights, const float* bias, long n, long k, long panel);
+  PointwiseOf<T> op;
   Buffer weights, bias;
-  Span span() const { return {op.weights, op.n * op.k}; }
+  Span span() const { return {weights.get(), op.n * op.k / GROUP<T>}; }
 };
+using PackedPointwise = PackedPointwiseOf<float>;
 
 struct PackedDepthwise {
   PackedDepthwise() = default;

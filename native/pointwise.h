@@ -6,6 +6,9 @@
 // channels, [n / PANEL][k][PANEL], so that the innermost loop reads them in a line. A tile of
 // TILE pixels by one panel stays in registers for the whole sum. Meanwhile it asks for lines of later layers'
 // weights, the first of them at `soon` (ahead.h).
+//
+// x and w are stored as T: floats, or halves, of which one instruction multiplies two input channels at a time. What
+// comes out is stored as Y.
 #pragma once
 
 #include <utility>
@@ -15,9 +18,9 @@
 
 namespace hswish::HSWISH_LEVEL {
 
-template <class V, int MR, int NV, Act act, bool residual>
-static void tile(const float* x, long x_stride, const float* w, long k, const float* bias, float* out, long out_stride,
-                 const float* res, long res_stride, const float* soon, long distance) {
+template <class V, int MR, int NV, Act act, bool residual, class T, class Y>
+static void tile(const T* x, long x_stride, const T* w, long k, const float* bias, Y* out, long out_stride,
+                 const Y* res, long res_stride, const float* soon, long distance) {
   constexpr int L = LANES<V>;
   V sum[MR][NV];
 #pragma GCC unroll 8
@@ -26,16 +29,16 @@ static void tile(const float* x, long x_stride, const float* w, long k, const fl
 #pragma GCC unroll 16
     for (int m = 0; m < MR; m++) sum[m][n] = b;
   }
-  for (long i = 0; i < k; i++, w += NV * L, soon += distance) {
-    V row[NV];
+  for (long i = 0; i < k; i += GROUP<T>, w += NV * L * GROUP<T>, soon += distance) {
+    decltype(factors<V>(w)) row[NV];
 #pragma GCC unroll 8
-    for (int n = 0; n < NV; n++) row[n] = load<V>(w + n * L);
+    for (int n = 0; n < NV; n++) row[n] = factors<V>(w + n * L * GROUP<T>);
     prefetch(soon);
 #pragma GCC unroll 16
     for (int m = 0; m < MR; m++) {
-      const V a = splat<V>(x[m * x_stride + i]);
+      const auto a = every<V>(x + m * x_stride + i);
 #pragma GCC unroll 8
-      for (int n = 0; n < NV; n++) sum[m][n] += a * row[n];
+      for (int n = 0; n < NV; n++) sum[m][n] = multiply_add(sum[m][n], a, row[n]);
     }
   }
 #pragma GCC unroll 16
@@ -48,23 +51,28 @@ static void tile(const float* x, long x_stride, const float* w, long k, const fl
     }
 }
 
+// A step of one pixel's sum: what GROUP numbers add to as many sums.
+template <class V, int NV, class T>
+static inline void add_products(V (*sum)[NV], const float* x, const T* w) {
+#pragma GCC unroll 8
+  for (int n = 0; n < NV; n++) {
+    const auto row = factors<V>(w + n * LANES<V> * GROUP<T>);
+    sum[0][n] += splat<V>(x[0]) * part<0, V>(row);
+    if constexpr (GROUP<T> == 2) sum[1][n] += splat<V>(x[1]) * part<1, V>(row);
+  }
+}
+
 // One pixel (a linear layer) has no work to hide behind, only weights to read. Its sum is taken in four parts:
 // one alone would wait for its last product longer than for the memory.
-template <class V, int NV, Act act, bool residual>
-static void single(const float* x, const float* w, long k, const float* bias, float* out, const float* res) {
+template <class V, int NV, Act act, bool residual, class T>
+static void single(const float* x, const T* w, long k, const float* bias, float* out, const float* res) {
   constexpr int L = LANES<V>, PARTS = 4;
   V sum[PARTS][NV] = {};
   long i = 0;
   for (; i + PARTS <= k; i += PARTS, w += PARTS * NV * L)
 #pragma GCC unroll 4
-    for (int p = 0; p < PARTS; p++) {
-      const V a = splat<V>(x[i + p]);
-#pragma GCC unroll 8
-      for (int n = 0; n < NV; n++) sum[p][n] += a * load<V>(w + (p * NV + n) * L);
-    }
-  for (; i < k; i++, w += NV * L)
-#pragma GCC unroll 8
-    for (int n = 0; n < NV; n++) sum[0][n] += splat<V>(x[i]) * load<V>(w + n * L);
+    for (int p = 0; p < PARTS; p += GROUP<T>) add_products(sum + p, x + i + p, w + p * NV * L);
+  for (; i < k; i += GROUP<T>, w += NV * L * GROUP<T>) add_products(sum, x + i, w);
 #pragma GCC unroll 8
   for (int n = 0; n < NV; n++) {
     V v = activate<act>((sum[0][n] + sum[1][n]) + (sum[2][n] + sum[3][n]) + load<V>(bias + n * L));
@@ -74,43 +82,59 @@ static void single(const float* x, const float* w, long k, const float* bias, fl
 }
 
 // Runs `pixels` pixels through one panel of `NV` vectors, in tiles of nearly one size.
-template <class V, int NV, Act act, bool residual, int... I>
-static void panel(const float* x, long x_stride, const float* w, long k, const float* bias, float* out,
-                  long out_stride, const float* res, long res_stride, long pixels, std::integer_sequence<int, I...>) {
-  using Tile = void (*)(const float*, long, const float*, long, const float*, float*, long, const float*, long,
-                        const float*, long);
-  static constexpr Tile tiles[] = {tile<V, I + 1, NV, act, residual>...};
+template <class V, int NV, Act act, bool residual, class T, class Y, int... I>
+static void panel(const T* x, long x_stride, const T* w, long k, const float* bias, Y* out, long out_stride,
+                  const Y* res, long res_stride, long pixels, std::integer_sequence<int, I...>) {
+  using Tile = void (*)(const T*, long, const T*, long, const float*, Y*, long, const Y*, long, const float*, long);
+  static constexpr Tile tiles[] = {tile<V, I + 1, NV, act, residual, T, Y>...};
   constexpr long most = sizeof...(I);
-  if (pixels == 1) return single<V, NV, act, residual>(x, w, k, bias, out, res);
+  if constexpr (std::is_same_v<T, float>)
+    if (pixels == 1) return single<V, NV, act, residual>(x, w, k, bias, out, res);
   long tiles_left = (pixels + most - 1) / most, distance;
-  const float* soon = claim(k * tiles_left, distance);
+  const long steps = k / GROUP<T>;
+  const float* soon = claim(steps * tiles_left, distance);
   for (; tiles_left > 0; tiles_left--) {
     const long m = (pixels + tiles_left - 1) / tiles_left;
     tiles[m - 1](x, x_stride, w, k, bias, out, out_stride, res, res_stride, soon, distance);
-    soon += k * distance;
+    soon += steps * distance;
     x += m * x_stride, out += m * out_stride, pixels -= m;
     if (residual) res += m * res_stride;
   }
 }
 
-// Output channels [first, first + PANEL) (fewer at the end) of `pixels` pixels.
-template <Act act, bool residual>
-static void pointwise_panel(const Pointwise& op, long first, const float* x, long x_stride, float* out,
-                            long out_stride, const float* res, long res_stride, long pixels) {
-  const float* w = op.weights + first * op.k;
-  const float* b = op.bias + first;
-  const long width = op.n - first < PANEL ? op.n - first : PANEL;
-  if (residual) res += first;
-  constexpr auto most = std::make_integer_sequence<int, TILE>();
-#define HSWISH_PANEL(V, NV) panel<V, NV, act, residual>(x, x_stride, w, op.k, b, out, out_stride, res, res_stride, pixels, most)
-  if (width == PANEL) return HSWISH_PANEL(Vec, PANEL / LANES<Vec>);
+// call(a vector, how many of them make up a panel of `width` channels).
+template <class Call>
+static inline void by_width(long width, const Call& call) {
+  if (width == PANEL) return call(Vec{}, std::integral_constant<int, PANEL / LANES<Vec>>());
   if constexpr (PANEL > 24)
-    if (width == 24) return HSWISH_PANEL(f32x8, 3);
+    if (width == 24) return call(f32x8{}, std::integral_constant<int, 3>());
   if constexpr (PANEL > 16)
-    if (width == 16) return HSWISH_PANEL(f32x8, 2);  // two halves: each broadcast then serves two products
+    if (width == 16) return call(f32x8{}, std::integral_constant<int, 2>());  // two: each broadcast serves two products
   if constexpr (PANEL > 8)
-    if (width == 8) return HSWISH_PANEL(f32x8, 1);
-#undef HSWISH_PANEL
+    if (width == 8) return call(f32x8{}, std::integral_constant<int, 1>());
+}
+
+// Output channels [first, first + PANEL) (fewer at the end) of `pixels` pixels.
+template <Act act, bool residual, class T, class Y>
+static void pointwise_panel(const PointwiseOf<T>& op, long first, const T* x, long x_stride, Y* out, long out_stride,
+                            const Y* res, long res_stride, long pixels) {
+  if (residual) res += first;
+  by_width(op.n - first < PANEL ? op.n - first : PANEL, [&](auto vector, auto count) {
+    panel<decltype(vector), decltype(count)::value, act, residual>(
+        x, x_stride, op.weights + first * op.k, op.k, op.bias + first, out, out_stride, res, res_stride, pixels,
+        std::make_integer_sequence<int, TILE>());
+  });
+}
+
+// The same for vectors of floats, whatever the weights are stored as.
+template <Act act, class T>
+static void linear_panel(const PointwiseOf<T>& op, long first, const float* x, long x_stride, float* out,
+                         long out_stride, long pixels) {
+  by_width(op.n - first < PANEL ? op.n - first : PANEL, [&](auto vector, auto count) {
+    for (long p = 0; p < pixels; p++)
+      single<decltype(vector), decltype(count)::value, act, false>(
+          x + p * x_stride, op.weights + first * op.k, op.k, op.bias + first, out + p * out_stride, nullptr);
+  });
 }
 
 }  // namespace hswish::HSWISH_LEVEL

@@ -8,9 +8,9 @@
 namespace hswish::HSWISH_LEVEL {
 
 // One row of `out`, combined with the resized row of `x` (both channels last): out has across.count pixels.
-template <class Combine>
+template <class T, class Combine>
 static void resize_row(const Axis& down, const Axis& across, long row, const float* x, long width, long channels,
-                       float* out, const Combine& combine) {
+                       T* out, const Combine& combine) {
   const float* top = x + down.first[row] * width * channels;
   const float* bottom = x + down.second[row] * width * channels;
   const float ty = down.weight[row];
@@ -34,8 +34,9 @@ static void upsample_add_row(const Axis& down, const Axis& across, long row, con
     resize_row(down, across, row, x, width, channels, out, [](f32x8 a, f32x8 b) { return a + b; });
 }
 
+template <class T>
 static void upsample_multiply_row(const Axis& down, const Axis& across, long row, const float* x, long width,
-                                  long channels, float* out) {
+                                  long channels, T* out) {
   resize_row(down, across, row, x, width, channels, out, [](f32x8 a, f32x8 b) { return a * b; });
 }
 

@@ -100,7 +100,7 @@ static void test_stem(const Kernels& k) {
   Floats w(n * planes * 9), b(n), table(planes * 256);
   std::vector<uint8_t> bytes(height * width * planes);
   for (uint8_t& byte : bytes) byte = draw(0, 255);
-  StemStep step(w.data(), b.data(), n, planes, stride, act, false);
+  StemStep<float> step(w.data(), b.data(), n, planes, stride, act, false);
   const Geometry g = geometry({height, width, 0}, 3, stride, 1, draw(0, 1));
   Picture picture;
   picture.bytes = bytes.data(), picture.table = table.data();

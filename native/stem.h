@@ -14,8 +14,8 @@ static long stem_work(const Stem& op, const Geometry& g) {
   return op.in_channels * 3 * (op.stride * (g.out_width - 1) + 3);
 }
 
-template <int MR, int NV, int stride, Act act>
-static void stem_tile(const float* x, long x_stride, long taps, const float* w, const float* bias, float* out, long n) {
+template <int MR, int NV, int stride, Act act, class T>
+static void stem_tile(const float* x, long x_stride, long taps, const float* w, const float* bias, T* out, long n) {
   f32x8 sum[MR][NV];
 #pragma GCC unroll 16
   for (int m = 0; m < MR; m++)
@@ -41,9 +41,9 @@ static void stem_tile(const float* x, long x_stride, long taps, const float* w, 
     for (int v = 0; v < NV; v++) store(out + m * n + v * 8, activate<act>(sum[m][v]));
 }
 
-template <int NV, int stride, Act act>
+template <int NV, int stride, Act act, class T>
 static void stem_channels(const Stem& op, const Geometry& g, const float* padded, long padded_width, long channel,
-                          float* out) {
+                          T* out) {
   const long taps = op.in_channels * 3;
   constexpr int MOST = TILE >= 14 ? 12 : 6;
   long column = 0;
@@ -52,9 +52,9 @@ static void stem_channels(const Stem& op, const Geometry& g, const float* padded
       tile(padded + column * stride, padded_width, taps, op.weights + channel, op.bias + channel,
            out + column * op.n + channel, op.n);
   };
-  run(stem_tile<MOST, NV, stride, act>, MOST);
-  run(stem_tile<4, NV, stride, act>, 4);
-  run(stem_tile<1, NV, stride, act>, 1);
+  run(stem_tile<MOST, NV, stride, act, T>, MOST);
+  run(stem_tile<4, NV, stride, act, T>, 4);
+  run(stem_tile<1, NV, stride, act, T>, 1);
 }
 
 // Row y of plane c as floats.
@@ -68,8 +68,8 @@ static void copy_row(const Stem& op, const Geometry& g, const Picture& x, long c
   for (long i = 0; i < count; i++) to[i] = table[from[i * op.in_channels]];
 }
 
-template <Act act>
-static void stem_row(const Stem& op, const Geometry& g, const Picture& x, long row, float* out, float* work) {
+template <Act act, class T>
+static void stem_row(const Stem& op, const Geometry& g, const Picture& x, long row, T* out, float* work) {
   const long padded_width = op.stride * (g.out_width - 1) + 3;
   const long count = padded_width - g.left < g.width ? padded_width - g.left : g.width;
   float* to = work;
@@ -81,16 +81,16 @@ static void stem_row(const Stem& op, const Geometry& g, const Picture& x, long r
       if (!outside) copy_row(op, g, x, c, y, count, to + g.left);
       for (long i = g.left + count; i < padded_width; i++) to[i] = 0;
     }
-  const auto two = op.stride == 2 ? stem_channels<2, 2, act> : stem_channels<2, 1, act>;
-  const auto one = op.stride == 2 ? stem_channels<1, 2, act> : stem_channels<1, 1, act>;
+  const auto two = op.stride == 2 ? stem_channels<2, 2, act, T> : stem_channels<2, 1, act, T>;
+  const auto one = op.stride == 2 ? stem_channels<1, 2, act, T> : stem_channels<1, 1, act, T>;
   long channel = 0;
   for (; channel + 16 <= op.n; channel += 16) two(op, g, work, padded_width, channel, out);
   if (channel < op.n) one(op, g, work, padded_width, channel, out);
 }
 
-static void stem_row_any(const Stem& op, Act act, const Geometry& g, const Picture& x, long row, float* out,
-                         float* work) {
-  (act == Act::relu ? stem_row<Act::relu> : stem_row<Act::hard_swish>)(op, g, x, row, out, work);
+template <class T>
+static void stem_row_any(const Stem& op, Act act, const Geometry& g, const Picture& x, long row, T* out, float* work) {
+  (act == Act::relu ? stem_row<Act::relu, T> : stem_row<Act::hard_swish, T>)(op, g, x, row, out, work);
 }
 
 }  // namespace hswish::HSWISH_LEVEL

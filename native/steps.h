@@ -19,25 +19,54 @@ inline Geometry geometry(const Shape& in, long kernel, long stride, long dilatio
   return {in.height, in.width, oh, ow, before(in.height, oh), before(in.width, ow)};
 }
 
+// What to call the steps of a plan, by how they store their maps.
+template <class T>
+std::string named(const char* kind) {
+  return std::is_same_v<T, float> ? kind : std::string("bf16 ") + kind;
+}
+
+// Floats of memory that `count` numbers take.
+template <class T>
+constexpr long floats_for(long count) { return (count + GROUP<T> - 1) / GROUP<T>; }
+
+// The kernel for a 1x1 convolution, by how its input, weights and output are stored.
+inline void run_pointwise(const Plan& plan, const Pointwise& op, Act act, long first, const float* x, long x_stride,
+                          float* out, long out_stride, const float* residual, long pixels) {
+  plan.kernels.pointwise(op, act, first, x, x_stride, out, out_stride, residual, pixels);
+}
+inline void run_pointwise(const Plan& plan, const PointwiseOf<Bf16>& op, Act act, long first, const Bf16* x, long x_stride,
+                          Bf16* out, long out_stride, const Bf16* residual, long pixels) {
+  plan.bf16->pointwise(op, act, first, x, x_stride, out, out_stride, residual, pixels);
+}
+inline void run_pointwise(const Plan& plan, const PointwiseOf<Bf16>& op, Act act, long first, const Bf16* x, long x_stride,
+                          float* out, long out_stride, const float*, long pixels) {
+  plan.bf16->pointwise_floats(op, act, first, x, x_stride, out, out_stride, pixels);
+}
+inline void run_pointwise(const Plan& plan, const PointwiseOf<Bf16>& op, Act act, long first, const float* x, long x_stride,
+                          float* out, long out_stride, const float*, long pixels) {
+  plan.bf16->linear(op, act, first, x, x_stride, out, out_stride, pixels);
+}
+
 // A 1x1 convolution shared out among the threads: by rows of pixels where there are many, else by panels.
-inline void pointwise_parallel(Plan& plan, const Pointwise& op, Act act, const float* x, long x_stride, float* out,
-                               const float* residual, long pixels, long out_stride = 0) {
-  if (!out_stride) out_stride = op.n;
-  const long panels = (op.n + plan.kernels.panel - 1) / plan.kernels.panel;
+template <class T, class X, class Y>
+void pointwise_parallel(Plan& plan, const PointwiseOf<T>& op, Act act, const X* x, long x_stride, Y* out,
+                        const std::common_type_t<Y>* residual, long pixels) {
+  const long panel = kernels_of<T>(plan).panel, panels = (op.n + panel - 1) / panel;
   const long threads = plan.pool->count();
   // Pixels in parts that stay in the second-level cache while every panel of weights passes by.
-  const long cache = (pixels * op.k + 65535) / 65536;
+  const long cache = (floats_for<X>(pixels * op.k) + 65535) / 65536;
   const long parts = std::max(threads == 1 ? 1 : std::clamp(pixels / 28, 1L, threads * 2), cache);
   const long each = (pixels + parts - 1) / parts;
   plan.pool->parallel(panels * parts, [&](long task, int) {
-    const long first = task % panels * plan.kernels.panel, from = task / panels * each;
+    const long first = task % panels * panel, from = task / panels * each;
     const long count = std::min(each, pixels - from);
     if (count > 0)
-      plan.kernels.pointwise(op, act, first, x + from * x_stride, x_stride, out + from * out_stride, out_stride,
-                             residual ? residual + from * out_stride : nullptr, count);
+      run_pointwise(plan, op, act, first, x + from * x_stride, x_stride, out + from * op.n, op.n,
+                    residual ? residual + from * op.n : nullptr, count);
   });
 }
 
+template <class T>
 class StemStep : public Step {
  public:
   StemStep(const float* w, const float* b, long n, long in_channels, long stride, Act act, bool same)
@@ -52,16 +81,16 @@ class StemStep : public Step {
   Shape plan(const Plan& plan) override {
     require(plan.planes == op_.in_channels, "the stem and the picture differ in channels");
     g_ = geometry({plan.height, plan.width, 0}, 3, op_.stride, 1, same_);
-    return {g_.out_height, g_.out_width, op_.n};
+    return {g_.out_height, g_.out_width, op_.n, sizeof(T)};
   }
-  long work(const Plan& plan) const override { return plan.kernels.stem_work(op_, g_); }
+  long work(const Plan& plan) const override { return kernels_of<T>(plan).stem_work(op_, g_); }
   void run(Plan& plan) override {
-    float* out = plan.data(output);
+    T* out = plan.map<T>(output);
     plan.pool->parallel(g_.out_height, [&](long row, int thread) {
-      plan.kernels.stem_row(op_, act_, g_, plan.picture, row, out + row * g_.out_width * op_.n, plan.work(thread));
+      kernels_of<T>(plan).stem_row(op_, act_, g_, plan.picture, row, out + row * g_.out_width * op_.n, plan.work(thread));
     });
   }
-  std::string name() const override { return "stem"; }
+  std::string name() const override { return named<T>("stem"); }
   const Stem& op() const { return op_; }
   Act act() const { return act_; }
   const Geometry& sizes() const { return g_; }
@@ -74,23 +103,35 @@ class StemStep : public Step {
   Geometry g_{};
 };
 
+// A map of T gives a map of T, or floats if asked to; floats give floats.
+template <class T>
 class PointwiseStep : public Step {
  public:
-  PackedPointwise packed;
+  PackedPointwiseOf<T> packed;
   Act act = Act::none;
+  bool floats = false;
   std::unique_ptr<Step> copy() const override { return std::make_unique<PointwiseStep>(*this); }
   Shape plan(const Plan& plan) override {
     in_ = plan.tensor(inputs[0]).shape;
     const long k = packed.op.k;
-    require(in_.element == 4 && (round_up(k, 8) == in_.channels || round_up(k, 16) == in_.channels),
+    require((in_.element == 4 || in_.element == sizeof(T)) &&
+                (round_up(k, 8) == in_.channels || round_up(k, 16) == in_.channels),
             "a pointwise convolution does not fit its input");
-    return {in_.height, in_.width, packed.op.n};
+    return {in_.height, in_.width, packed.op.n, floats ? 4 : in_.element};
   }
   void run(Plan& plan) override {
-    pointwise_parallel(plan, packed.op, act, plan.data(inputs[0]), in_.channels, plan.data(output), nullptr, in_.pixels());
+    const auto from_to = [&](const auto* x, auto* out) {
+      pointwise_parallel(plan, packed.op, act, x, in_.channels, out, nullptr, in_.pixels());
+    };
+    if (in_.element == 4)
+      from_to(plan.data(inputs[0]), plan.data(output));
+    else if (floats)
+      from_to(plan.map<T>(inputs[0]), plan.data(output));
+    else
+      from_to(plan.map<T>(inputs[0]), plan.map<T>(output));
   }
   void weights(std::vector<Span>& spans) const override { spans.push_back(packed.span()); }
-  std::string name() const override { return "pointwise"; }
+  std::string name() const override { return named<T>("pointwise"); }
 
  private:
   Shape in_;
@@ -103,7 +144,8 @@ class AnswerStep : public Step {
   std::unique_ptr<Step> copy() const override { return std::make_unique<AnswerStep>(*this); }
   Shape plan(const Plan& plan) override {
     const Shape in = plan.tensor(inputs[0]).shape;
-    require(used_ >= 1 && used_ <= in.channels && in.channels == in.size(), "an answer is some channels of one pixel");
+    require(in.element == 4 && used_ >= 1 && used_ <= in.channels && in.channels == in.size(),
+            "an answer is some channels of one pixel, in floats");
     return {};
   }
   long answers(bool) const override { return used_; }
@@ -140,13 +182,15 @@ class Resize {
 };
 
 // features * sigmoid(gate); a gate of several pixels is resized to the features, corner to corner.
+template <class T>
 class GateStep : public Step {
  public:
   bool hard = false;
   std::unique_ptr<Step> copy() const override { return std::make_unique<GateStep>(*this); }
   Shape plan(const Plan& plan) override {
     in_ = plan.tensor(inputs[0]).shape, gate_ = plan.tensor(inputs[1]).shape;
-    require(in_.channels == gate_.channels && gate_.pixels() >= 1, "a gate and what it gates differ in channels");
+    require(in_.element == sizeof(T) && gate_.element == 4 && in_.channels == gate_.channels && gate_.pixels() >= 1,
+            "a gate in floats and what it gates differ in channels");
     down_ = Resize(gate_.height, in_.height, true), across_ = Resize(gate_.width, in_.width, true);
     return in_;
   }
@@ -160,15 +204,15 @@ class GateStep : public Step {
       for (long i = 0; i < gate_.size(); i++) gate[i] = 1.0f / (1.0f + std::exp(-gate[i]));
     const long size = in_.width * in_.channels;
     plan.pool->parallel(in_.height, [&](long row, int) {
-      float* out = plan.data(output) + row * size;
-      std::memcpy(out, plan.data(inputs[0]) + row * size, sizeof(float) * size);
+      T* out = plan.map<T>(output) + row * size;
+      std::memcpy(out, plan.map<T>(inputs[0]) + row * size, sizeof(T) * size);
       if (gate_.pixels() == 1)
-        plan.kernels.scale(out, gate, in_.channels, in_.width, Act::none);
+        kernels_of<T>(plan).scale(out, gate, in_.channels, in_.width, Act::none);
       else
-        plan.kernels.upsample_multiply_row(down_.axis(), across_.axis(), row, gate, gate_.width, in_.channels, out);
+        kernels_of<T>(plan).upsample_multiply_row(down_.axis(), across_.axis(), row, gate, gate_.width, in_.channels, out);
     });
   }
-  std::string name() const override { return "gate"; }
+  std::string name() const override { return named<T>("gate"); }
 
  private:
   Shape in_, gate_;
@@ -177,7 +221,8 @@ class GateStep : public Step {
 
 // act(low + resized high), where branches meet (Figure 10). A 1x1 convolution of the resized branch is
 // done before its resize: both are linear, and the deep map is four times smaller. A concatenation followed
-// by a 1x1 convolution is the sum of two such convolutions, so it ends here too.
+// by a 1x1 convolution is the sum of two such convolutions, so it ends here too. Floats meet; T: what comes out.
+template <class T>
 class JoinStep : public Step {
  public:
   bool align_corners = false;
@@ -185,22 +230,26 @@ class JoinStep : public Step {
   std::unique_ptr<Step> copy() const override { return std::make_unique<JoinStep>(*this); }
   Shape plan(const Plan& plan) override {
     high_ = plan.tensor(inputs[0]).shape, low_ = plan.tensor(inputs[1]).shape;
-    require(high_.channels == low_.channels && high_.pixels() >= 1, "the maps that are joined differ in channels");
+    require(high_.element == 4 && low_.element == 4 && high_.channels == low_.channels && high_.pixels() >= 1,
+            "the maps that are joined are not both in floats, or differ in channels");
     down_ = Resize(high_.height, low_.height, align_corners), across_ = Resize(high_.width, low_.width, align_corners);
-    return low_;
+    return {low_.height, low_.width, low_.channels, sizeof(T)};
   }
+  long work(const Plan&) const override { return in_place ? 0 : low_.width * low_.channels; }
   void run(Plan& plan) override {
     const float *high = plan.data(inputs[0]), *low = plan.data(inputs[1]);
     const long size = low_.width * low_.channels;
-    plan.pool->parallel(low_.height, [&](long row, int) {
-      float* out = plan.data(output) + row * size;
+    plan.pool->parallel(low_.height, [&](long row, int thread) {
+      float* out = in_place ? plan.data(output) + row * size : plan.work(thread);
       std::memcpy(out, low + row * size, sizeof(float) * size);
       plan.kernels.upsample_add_row(down_.axis(), across_.axis(), row, high, high_.width, high_.channels, act, out);
+      if constexpr (!in_place) plan.bf16->to_halves(out, size, plan.map<T>(output) + row * size);
     });
   }
   std::string name() const override { return "join"; }
 
  private:
+  static constexpr bool in_place = std::is_same_v<T, float>;
   Shape high_, low_;
   Resize down_, across_;
 };
@@ -222,7 +271,7 @@ class ScoresStep : public Step {
   std::unique_ptr<Step> copy() const override { return std::make_unique<ScoresStep>(*this); }
   Shape plan(const Plan& plan) override {
     in_ = plan.tensor(inputs[0]).shape;
-    require(used_ >= 1 && used_ <= in_.channels, "more classes than the scores have channels");
+    require(in_.element == 4 && used_ >= 1 && used_ <= in_.channels, "more classes than the scores have channels");
     down_ = Resize(in_.height, plan.height, align_corners), across_ = Resize(in_.width, plan.width, align_corners);
     pixels_ = plan.height * plan.width;
     return {};
@@ -254,14 +303,15 @@ class ScoresStep : public Step {
   Resize down_, across_;
 };
 
-// Average pooling by a window that never exceeds the map, VALID; window 0: the whole map.
+// Average pooling by a window that never exceeds the map, VALID; window 0: the whole map. It gives floats.
+template <class T>
 class MeanStep : public Step {
  public:
   long window = 0, stride_down = 1, stride_across = 1;
   std::unique_ptr<Step> copy() const override { return std::make_unique<MeanStep>(*this); }
   Shape plan(const Plan& plan) override {
     in_ = plan.tensor(inputs[0]).shape;
-    require(in_.pixels() >= 1, "a mean over no map");
+    require(in_.element == sizeof(T) && in_.pixels() >= 1, "a mean over no map");
     rows_ = window ? std::min(window, in_.height) : in_.height;
     columns_ = window ? std::min(window, in_.width) : in_.width;
     return {(in_.height - rows_) / stride_down + 1, (in_.width - columns_) / stride_across + 1, in_.channels};
@@ -271,11 +321,11 @@ class MeanStep : public Step {
     const long row = in_.width * in_.channels;
     for (long i = 0; i < out.pixels(); i++) {
       const long y = i / out.width * stride_down, x = i % out.width * stride_across;
-      plan.kernels.mean(plan.data(inputs[0]) + y * row + x * in_.channels, in_.channels, rows_, columns_, row,
-                        plan.data(output) + i * in_.channels);
+      kernels_of<T>(plan).mean(plan.map<T>(inputs[0]) + y * row + x * in_.channels, in_.channels, rows_, columns_, row,
+                               plan.data(output) + i * in_.channels);
     }
   }
-  std::string name() const override { return "mean"; }
+  std::string name() const override { return named<T>("mean"); }
 
  private:
   Shape in_;

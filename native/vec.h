@@ -60,6 +60,28 @@ static inline V splat(float x) {
   return x - V{};
 }
 
+// What a step of a sum multiplies (bf16.h has the same for pairs of halves): a vector of weights, one number of a
+// pixel in every lane, their product added to a sum; and the numbers that such a vector holds.
+template <class V>
+static inline V factors(const float* w) {
+  return load<V>(w);
+}
+
+template <class V>
+static inline V every(const float* x) {
+  return splat<V>(*x);
+}
+
+template <class V>
+static inline V multiply_add(V sum, V a, V b) {
+  return sum + a * b;
+}
+
+template <int which, class V>
+static inline V part(V factors) {
+  return factors;
+}
+
 static inline void prefetch(const float* p) { __builtin_prefetch(p, 0, 2); }
 
 // The larger and the smaller; where one is not a number the second operand comes back (or NaN, on ARM),
@@ -107,3 +129,7 @@ static inline V activate(V x) {
 }
 
 }  // namespace hswish::HSWISH_LEVEL
+
+#if defined(__AVX512BF16__)
+#include "bf16.h"
+#endif

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,8 @@ try:
     LEVELS = [name for name, runs_here in ENGINE.levels() if runs_here]
 except NativeAbsentError:  # an install without a compiler
     ENGINE, LEVELS = None, ["absent"]
+BF16_LEVELS = [name for name in LEVELS if ENGINE is not None and ENGINE.multiplies_halves(name)]
+"""those of them that multiply bfloat16"""
 
 Build = Callable[..., tuple[DescribedModule, Path]]
 
@@ -55,6 +58,16 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
         return made[key]
 
     return network
+
+
+def kernels_in(*structures: str) -> list[str]:
+    """Names of the kernels that structures of `native/kernels.h` list."""
+    header = (Path(__file__).parents[3] / "native" / "kernels.h").read_text(encoding="utf-8")
+    names: list[str] = []
+    for structure in structures:
+        (body,) = re.findall(rf"^struct {structure} .*?^}};", header, re.MULTILINE | re.DOTALL)
+        names += re.findall(r"\(\*(\w+)\)", body)
+    return names
 
 
 def unaligned(values: np.ndarray, offset: int) -> np.ndarray:

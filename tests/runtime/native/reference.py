@@ -74,3 +74,14 @@ def _places(low: int, full: int, align_corners: bool) -> list[tuple[int, int, fl
         first = min(int(at), low - 1)
         places.append((first, min(first + 1, low - 1), at - first))
     return places
+
+
+def halves(x: np.ndarray) -> np.ndarray:
+    """bfloat16, as 16-bit integers: the upper half of the nearest float32 that has no lower; of two the even one."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32).astype(np.uint64)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+def widened(x: np.ndarray) -> np.ndarray:
+    """What 16-bit integers stand for that hold bfloat16, as float64."""
+    return (x.astype(np.uint32) << 16).view(np.float32).astype(np.float64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,9 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.runtime.native import reference as ref
-from tests.runtime.native.conftest import unaligned
+from tests.runtime.native.conftest import kernels_in, unaligned
 
-KERNELS = Path(__file__).parents[3] / "native" / "kernels.h"
 RELATIVE = 1e-5
 """of the sum of the magnitudes that a number is made of"""
 
@@ -38,13 +36,12 @@ def close(found: np.ndarray, wanted: np.ndarray, size: np.ndarray | float) -> No
 
 
 def test_every_kernel_in_the_list_is_here(engine: ModuleType) -> None:
-    listed = re.findall(r"\(\*(\w+)\)", KERNELS.read_text(encoding="utf-8"))
+    listed = kernels_in("MapKernels", "Kernels")
     assert len(listed) == 14
     sizes = {"block_work": "block_rows", "stem_work": "stem_row"}  # of the work memory: wrong ones break these
-    through = {"upsample_add_row": "upsample_onto", "upsample_multiply_row": "upsample_onto"}
     code = Path(__file__).read_text(encoding="utf-8")
     for name in listed:
-        name = sizes.get(name, through.get(name, name))
+        name = sizes.get(name, name)
         assert hasattr(engine.kernels, name), f"{name} cannot be called by a test"
         assert f"engine.kernels.{name}(" in code, f"{name} has no test"
 
@@ -141,10 +138,10 @@ def test_scales(engine: ModuleType, level: str, pixels: int, channels: int, act:
     size = np.abs(wanted) * np.maximum(1, np.abs(wanted))
     engine.kernels.scale(level, x, gate, act)
     close(x, ref.activate(wanted, ref.ACTS[act]), size)
-    w, row_gate = drawn(seed + 2, at, pixels, channels), drawn(seed + 3, at, pixels)
+    w, row_gate = drawn(seed + 2, at, pixels, channels, 1), drawn(seed + 3, at, pixels)
     out = unaligned(np.zeros_like(w), at)
     engine.kernels.scale_panel(level, out, w, row_gate)
-    np.testing.assert_array_equal(out, w * row_gate[:, None])
+    np.testing.assert_array_equal(out, w * row_gate[:, None, None])
 
 
 @repeated
@@ -196,7 +193,10 @@ def test_upsampled_maps_meet(
     x, out = drawn(seed, at, *low, channels), drawn(seed + 1, at, *full, channels)
     before = out.astype(np.float64)
     resized = ref.resize(x.astype(np.float64), *full, corners)
-    engine.kernels.upsample_onto(level, x, corners, multiply, act, out)
+    if multiply:
+        engine.kernels.upsample_multiply_row(level, x, corners, out)
+    else:
+        engine.kernels.upsample_add_row(level, x, corners, act, out)
     wanted = before * resized if multiply else ref.activate(before + resized, ref.ACTS[act])
     close(out, wanted, (1 + np.abs(before)) * (1 + np.abs(x).max()))
 
