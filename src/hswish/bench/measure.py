@@ -39,6 +39,8 @@ class Contender:
     path: Path
     engine: str
     threads: int
+    precision: str | None = None
+    """what the engine is asked to compute in; None: it has no choice, or it was not asked"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ class Row:
     engine: str
     threads: int
     precision: str
-    """type that the weights are stored in"""
+    """type that the weights are stored in, or that was asked for"""
     cold_ms: float
     """from loading the engine's library to the first answer, in a fresh process"""
     median_ms: float
@@ -70,12 +72,14 @@ def contenders(
     paths: Sequence[Path],
     engines: Sequence[str],
     threads: Sequence[int],
+    precision: str | None = None,
     on_missing: Callable[[HswishError], object] | None = None,
 ) -> list[Contender]:
     """Every installed engine that opens each file, on each number of threads.
 
     Args:
         engines: only these; all where empty.
+        precision: asked of each of them; those without a choice are left out.
         on_missing: called with the error of each engine that is left out because it is not installed,
             or cannot open a file that another engine opens.
 
@@ -93,11 +97,15 @@ def contenders(
         names = [name for name in engines_for(path) if not engines or name in engines]
         for name in names:
             try:
-                open_engine(path, name, threads[0])
+                open_engine(path, name, threads[0], precision)
             except (MissingPackageError, ModelFileError) as error:
                 failed.append(error)
+            except OptionError as error:
+                if precision is None:
+                    raise
+                failed.append(error)
             else:
-                found += [Contender(path=path, engine=name, threads=count) for count in threads]
+                found += [Contender(path=path, engine=name, threads=count, precision=precision) for count in threads]
         if names and len(failed) == len(names):
             raise failed[0]
         for reason in failed:
@@ -130,14 +138,14 @@ def measure(
         processes = [timed(contender, image, Path(folder) / f"{index}") for index, contender in enumerate(found)]
         take_turns(processes, runs, progress)
         answers = [np.load(process.answer) for process in processes]
-    engines = [open_engine(contender.path, contender.engine) for contender in found]
+    engines = [open_engine(contender.path, contender.engine, precision=contender.precision) for contender in found]
     models = [engine.description.model for engine in engines]
     return [
         Row(
             file=str(contender.path),
             engine=contender.engine,
             threads=contender.threads,
-            precision=interface_of(engine).precision,
+            precision=contender.precision or interface_of(engine).precision,
             cold_ms=process.cold_ms,
             median_ms=statistics.median(process.spent_ms),
             p95_ms=float(np.percentile(process.spent_ms, 95)),
@@ -157,13 +165,14 @@ def noise(seed: int = 0) -> Image.Image:
 
 def timed(contender: Contender, image: Image.Image, stem: Path) -> Timed:
     """The process that times a contender on `image`; what goes in and out lies in files named after `stem`."""
-    engine = open_engine(contender.path, contender.engine, contender.threads)
+    engine = open_engine(contender.path, contender.engine, contender.threads, contender.precision)
     given, answer = stem.with_suffix(".in.npy"), stem.with_suffix(".out.npy")
     np.save(given, interface_of(engine).inputs(engine.description, image)[None])
     about = [str(contender.path), contender.engine, str(contender.threads)]
+    asked = [contender.precision] if contender.precision else []
     return Timed(
         title=f"{contender.path}: {contender.engine}",
-        command=[sys.executable, "-m", "hswish.bench.worker", *about, str(given), str(answer)],
+        command=[sys.executable, "-m", "hswish.bench.worker", *about, str(given), str(answer), *asked],
         answer=answer,
         threads=contender.threads,
     )

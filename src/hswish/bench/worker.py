@@ -1,4 +1,4 @@
-"""One contender in a process of its own: `python -m hswish.bench.worker MODEL ENGINE THREADS BATCH ANSWER`.
+"""One contender in a process of its own: `python -m hswish.bench.worker MODEL ENGINE THREADS BATCH ANSWER [PRECISION]`.
 
 It opens the model, answers once (the cold start), then times runs whenever a line with their
 number comes in. BATCH and ANSWER are `.npy` files. Each line that goes out is one JSON object.
@@ -19,9 +19,13 @@ from hswish.runtime import open_engine
 from hswish.spec.errors import HswishError
 
 
-def main(model: str, engine: str, threads: str, batch_file: str, answer_file: str) -> None:
+def main(
+    model: str, engine: str, threads: str, batch_file: str, answer_file: str, precision: str | None = None
+) -> None:
     """Serve until standard input ends."""
-    serve(lambda: open_engine(model, engine, int(threads)).run, f"{model}: {engine}", batch_file, answer_file)
+    serve(
+        lambda: open_engine(model, engine, int(threads), precision).run, f"{model}: {engine}", batch_file, answer_file
+    )
 
 
 def serve(open_run: Callable[[], Callable[[Any], Any]], title: str, batch_file: str, answer_file: str) -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 def bench_command(
     models: Annotated[list[str], typer.Argument(help="Model files of any format, names, hf://...", show_default=False)],
     engine: Annotated[list[str] | None, typer.Option(help="Only this engine; may be given several times.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="bfloat16: faster on some processors, less exact; native engine only.")
+    ] = None,
     threads: Annotated[str, typer.Option(help="Numbers of processor threads, by commas; all: every core.")] = "1,all",
     runs: Annotated[int, typer.Option(min=1, help="Timed runs of each.")] = 50,
     data: Annotated[str | None, typer.Option(help="Measure accuracy on this data set, too.")] = None,
@@ -50,12 +53,14 @@ def bench_command(
     if plot is not None:
         check_drawing()
     files = list(dict.fromkeys(locate_model(model) for model in models))
-    found = contenders(files, engine or [], _threads(threads), on_missing=lambda error: print_warning(str(error)))
+    found = contenders(
+        files, engine or [], _threads(threads), precision, on_missing=lambda error: print_warning(str(error))
+    )
     picture = None if data is None else _first_picture(files[0], data, split)
     with counting("bench", "rounds") as update:
         rows = measure(found, runs=runs, picture=picture, progress=update)
     if data is not None:
-        rows = _with_accuracy(rows, data, split, limit)
+        rows = _with_accuracy(rows, data, split, limit, precision)
     if plot is not None:
         from hswish.bench.figure import latency_accuracy
 
@@ -88,7 +93,7 @@ def _first_picture(model: Path, data: str, split: str) -> Image.Image:
     raise DataError(f"{source.location}: none of the pictures of {split} can be read")
 
 
-def _with_accuracy(rows: list[Row], data: str, split: str, limit: int | None) -> list[Row]:
+def _with_accuracy(rows: list[Row], data: str, split: str, limit: int | None, precision: str | None) -> list[Row]:
     """The rows with top-1 or mIoU, measured once for each file and engine."""
     from hswish.evaluate import evaluate
     from hswish.runtime import open_engine
@@ -97,7 +102,7 @@ def _with_accuracy(rows: list[Row], data: str, split: str, limit: int | None) ->
     for row in rows:
         key = (row.file, row.engine)
         if key not in scores:
-            runner = open_engine(row.file, row.engine)
+            runner = open_engine(row.file, row.engine, precision=precision)
             source = open_as_trained(data, Path(row.file), runner.description, quiet=True)
             with counting(f"{Path(row.file).name} in {row.engine}", "pictures") as update:
                 scores[key] = evaluate(runner, source, split, limit=limit, progress=update).headline[1]

@@ -29,6 +29,9 @@ def eval_command(
     limit: Annotated[int | None, typer.Option(min=1, help="Measure so many pictures, evenly spaced.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Reading threads.")] = None,
     engine: Annotated[str | None, typer.Option(help="What runs the model; the best one here by default.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="bfloat16: faster on some processors, less exact; native engine only.")
+    ] = None,
     confusion: Annotated[
         Path | None, typer.Option(help="Write the confusion matrix as a PNG.", show_default=False)
     ] = None,
@@ -57,7 +60,7 @@ def eval_command(
     if confusion is not None:
         check_drawing()
     file = locate_model(model)
-    runner = open_engine(file, engine)
+    runner = open_engine(file, engine, precision=precision)
     source = open_as_trained(data, file, runner.description)
     watch = Suspects(runner.description.classes, suspects) if suspects else None
     with counting(split, "pictures") as update:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hswish.hub import locate
 from hswish.spec.artifact import CONVERT, Description
-from hswish.spec.errors import MissingPackageError, ModelFileError, unknown_name
+from hswish.spec.errors import HswishError, MissingPackageError, ModelFileError, OptionError, unknown_name
 from hswish.spec.interface import Interface
 
 _GROUP = "hswish.engines"
@@ -74,29 +74,32 @@ class PictureEngine(Protocol):
         """The most likely class of each pixel, (N, H, W), of such pictures."""
 
 
-def open_engine(path: str | Path, engine: str | None = None, threads: int | None = None) -> Engine:
+def open_engine(
+    path: str | Path, engine: str | None = None, threads: int | None = None, precision: str | None = None
+) -> Engine:
     """Open `path` with the engine asked for, or the first one that knows its ending.
 
     Args:
         path: a model file; also a published name, `hf://OWNER/NAME[@REVISION]` or `https://...`.
+        precision: what to compute in, of an engine that has a choice (its `precisions`); by default what the file says.
 
     Raises:
         DownloadError: it cannot be fetched, or is not what was published.
         ModelFileError: no such file, or no engine for it.
         MissingPackageError: the engine's package is not installed.
-        OptionError: no engine of that name.
+        OptionError: no engine of that name, or none with that precision.
     """
     found = {entry.name: entry for entry in entry_points(group=_GROUP)}
     if engine is not None and engine not in found:
         raise unknown_name("engine", engine, found)
     path = locate(path)
     _check_place(path)
-    missing: MissingPackageError | None = None
+    missing: HswishError | None = None
     for name in [engine] if engine else _candidates(path, found):
         try:
             kind: type[Engine] = found[name].load()
             if engine is not None or _ending(path) in kind.suffixes or not path.suffix:
-                return kind.open(path, threads)
+                return _opened(kind, path, threads, precision)
         except ModuleNotFoundError as error:
             if str(error.name).startswith("hswish"):  # a slip of ours, not a package to install
                 raise
@@ -108,9 +111,31 @@ def open_engine(path: str | Path, engine: str | None = None, threads: int | None
             if engine is not None:
                 raise
             missing = missing or error
+        except _NoChoiceError as error:
+            if engine is not None:
+                raise
+            missing = missing or error
     if missing is not None:
         raise missing
     raise _unknown_ending(path)
+
+
+class _NoChoiceError(OptionError):
+    """A precision was asked of an engine that has no choice; another may have."""
+
+
+def _opened(kind: type[Engine], path: Path, threads: int | None, precision: str | None) -> Engine:
+    if precision is None:
+        return kind.open(path, threads)
+    choice: tuple[str, ...] = getattr(kind, "precisions", ())
+    if not choice:
+        raise _NoChoiceError(
+            f"{path}: {kind.__name__} computes in what the file says; a choice of precision has the native engine, "
+            "for .safetensors files of floats"
+        )
+    if precision not in choice:
+        raise unknown_name("precision", precision, choice)
+    return kind.open(path, threads, precision=precision)  # type: ignore[call-arg] # which has `precisions`
 
 
 def engine_names() -> list[str]:

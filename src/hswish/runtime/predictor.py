@@ -56,12 +56,15 @@ class Predictor:
             `https://...`, or an engine that is already open.
         engine: name of the engine to open the file with; by default the first that can.
         threads: processor threads of the engine; by default as many as it likes.
+        precision: what the native engine computes a file of floats in: `float32` or, faster and less exact,
+            `bfloat16` where the processor multiplies it.
         mirror: also look at each picture's mirror image, for twice the time.
         windows: slide the input over a larger picture instead of scaling it down (segmentation).
 
     Raises:
         ModelFileError: no such file, or no model.
         MissingPackageError: the engine's package is not installed.
+        OptionError: no engine of that name, or it does not compute in that precision here.
     """
 
     def __init__(
@@ -70,12 +73,13 @@ class Predictor:
         engine: str | None = None,
         threads: int | None = None,
         *,
+        precision: str | None = None,
         mirror: bool = False,
         windows: bool = False,
     ) -> None:
         self._file: str | None = None
         if isinstance(model, (str, Path)):
-            self._file, model = str(model), open_engine(model, engine, threads)
+            self._file, model = str(model), open_engine(model, engine, threads, precision)
         model = Windowed(model) if windows else model
         model = Mirrored(model) if mirror else model
         self._engine: Engine = model

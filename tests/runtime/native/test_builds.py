@@ -58,7 +58,7 @@ def test_sanitizers_find_nothing(tmp_path: Path) -> None:
     run("cmake", "--build", tmp_path)
     (module,) = tmp_path.glob("_engine*.so")
     preload = [run("g++", f"-print-file-name={name}").strip() for name in ("libasan.so", "libubsan.so")]
-    names = ("kernels", "plans", "engine", "int8_kernels", "int8_network")
+    names = ("kernels", "plans", "engine", "bf16_kernels", "int8_kernels", "int8_network")
     tests = [Path(__file__).parent / f"test_{name}.py" for name in names]
     output = run(
         sys.executable, "-c", RUN_TESTS_ON, module, "-q", "-p", "no:cacheprovider", "-m", "not slow",
@@ -88,7 +88,7 @@ def test_no_level_lends_its_functions(tmp_path: Path) -> None:
     run("cmake", "-S", "native", "-B", tmp_path, "-DHSWISH_SELFTEST=ON")
     run("cmake", "--build", tmp_path)
     objects = sorted(tmp_path.rglob("*kernels.cpp.o"))
-    assert len(objects) == {"x86_64": 9, "aarch64": 7}.get(platform.machine(), 3)
+    assert len(objects) == {"x86_64": 10, "aarch64": 7}.get(platform.machine(), 3)
     for path in objects:
         folder = next(part for part in path.parts if part.endswith(".dir"))
         own = f"hswish::{folder.removesuffix('.dir').rsplit('_', 1)[1]}::"  # named after the level, so its own

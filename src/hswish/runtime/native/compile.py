@@ -6,6 +6,9 @@
 What the heads say about concatenation and the order of resizing is rewritten where the result is the same
 and the work less: a 1x1 convolution and a bilinear resize are both linear, so the convolution goes first, on
 the smaller map; and a convolution of two maps side by side is the sum of two convolutions.
+
+A plan stores its maps as float32 or as bfloat16. In the second what is small or ends in a sum stays in floats: means,
+linear layers, the branches that a head joins, the scores (`floats=True`; in the first everything is).
 """
 
 from __future__ import annotations
@@ -32,19 +35,22 @@ class Compiled:
     """the module each step begins with, as `spec.budget` names it"""
 
 
-def compile_plan(path: str | Path, arch: Architecture, engine: ModuleType, level: str, threads: int) -> Compiled:
+def compile_plan(
+    path: str | Path, arch: Architecture, engine: ModuleType, level: str, threads: int, halves: bool = False
+) -> Compiled:
     """Build the plan of the network in a `.safetensors` file.
 
     Args:
         engine: the compiled module.
         level: instruction set.
+        halves: store maps and weights as bfloat16; the instruction set must multiply it.
 
     Raises:
         ModelFileError: the weights do not fit the architecture.
     """
     weights = Weights(path)
     try:
-        compiler = _Compiler(arch, weights, Compiled(engine.Plan(level, threads)))
+        compiler = _Compiler(arch, weights, Compiled(engine.Plan(level, threads, halves)))
         if isinstance(arch.head, ClassifierHead):
             compiler.classifier(compiler.backbone(), arch.head)
         elif isinstance(arch.head, LRASPPHead):
@@ -150,8 +156,8 @@ class _Compiler:
         gated = self._gated(high, head)
         deep = self.weights.plain("head.project_high", classes, head.channels, 1, 1)
         skip = self.weights.plain("head.project_low", classes, head.skip.channels, 1, 1)
-        high = self._pointwise("head.project_high", gated, deep)
-        low = self._pointwise("head.project_low", self.taps[head.skip.tap], skip)
+        high = self._pointwise("head.project_high", gated, deep, floats=True)
+        low = self._pointwise("head.project_low", self.taps[head.skip.tap], skip, floats=True)
         x = self._step("head.join", self.plan.join(high, low, head.align_corners, "none"))
         self._step("head.scores", self.plan.scores(x, classes, head.align_corners))
 
@@ -166,12 +172,12 @@ class _Compiler:
             no_bias = Layer(np.ascontiguousarray(fuse.weight[:, :width]), np.zeros(width, np.float32))
             deep = no_bias if before is None else _after(no_bias, before)
             shallow = _after(Layer(fuse.weight[:, width:], fuse.bias), reduce)
-            deep_map = self._pointwise(f"head.fuse_{name}", x, deep)
-            skip_map = self._pointwise(f"head.skip_{name}", self.taps[skip.tap], shallow)
-            x = self._step(f"head.join_{name}", self.plan.join(deep_map, skip_map, False, "relu"))
+            deep_map = self._pointwise(f"head.fuse_{name}", x, deep, floats=True)
+            skip_map = self._pointwise(f"head.skip_{name}", self.taps[skip.tap], shallow, floats=True)
+            x = self._step(f"head.join_{name}", self.plan.join(deep_map, skip_map, False, "relu", floats=False))
             before = None
         classes = self.weights.plain("head.classifier", head.num_classes, width, 1, 1)
-        x = self._pointwise("head.classifier", x, classes)
+        x = self._pointwise("head.classifier", x, classes, floats=True)
         self._step("head.scores", self.plan.scores(x, head.num_classes, False))
 
     def reduced_aspp(self, high: int, head: RASPPHead) -> None:
@@ -186,10 +192,10 @@ class _Compiler:
         spread = self._pointwise("head.pooled", mean, pooled, "relu")
         spread = self._pointwise("head.project", spread, right)
         x = self._pointwise("head.features", high, features, "relu")
-        x = self._pointwise("head.project", x, left)
-        x = self._step("head.join", self.plan.join(spread, x, False, "relu"))
+        x = self._pointwise("head.project", x, left, floats=True)
+        x = self._step("head.join", self.plan.join(spread, x, False, "relu", floats=False))
         classes = self.weights.plain("head.classifier", head.num_classes, width, 1, 1)
-        x = self._pointwise("head.classifier", x, classes)
+        x = self._pointwise("head.classifier", x, classes, floats=True)
         self._step("head.scores", self.plan.scores(x, head.num_classes, False))
 
     def _gated(self, high: int, head: LRASPPHead | ConcatHead) -> int:
@@ -204,8 +210,8 @@ class _Compiler:
 
     # --- Steps -----------------------------------------------------------------------------
 
-    def _pointwise(self, name: str, x: int, conv: Layer, act: str = "none") -> int:
-        return self._step(name, self.plan.pointwise(x, conv.pair(), act))
+    def _pointwise(self, name: str, x: int, conv: Layer, act: str = "none", floats: bool = False) -> int:
+        return self._step(name, self.plan.pointwise(x, conv.pair(), act, floats))
 
     def _step(self, name: str, made: Any) -> Any:
         self.made.steps.append(name)

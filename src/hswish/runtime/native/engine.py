@@ -16,7 +16,7 @@ from hswish.runtime.native.compile import Compiled, compile_plan
 from hswish.runtime.native.compile_int8 import compile_int8
 from hswish.runtime.native.library import choose_level, library
 from hswish.spec.artifact import Description, read_description, read_header
-from hswish.spec.errors import ModelFileError, OptionError
+from hswish.spec.errors import ModelFileError, OptionError, unknown_name
 from hswish.spec.interface import Interface
 from hswish.spec.quantized_file import QUANTIZED_KEY, SUFFIX, read_quantized
 
@@ -35,22 +35,28 @@ class NativeEngine:
     Args:
         path: the model file.
         threads: processor threads; by default as many as this process may use.
+        precision: `bfloat16` stores maps and weights of a file of floats in half the memory and multiplies them at
+            twice the speed, with the answers that this costs (docs/native.md). Sums stay in float32.
 
     Raises:
         ModelFileError: the file is no model, damaged, or contradicts itself.
         NativeAbsentError: this install has no compiled engine.
-        OptionError: `threads` or `HSWISH_NATIVE_LEVEL` is out of range.
+        OptionError: `threads`, `precision` or `HSWISH_NATIVE_LEVEL` is out of range, or the processor does not
+            multiply bfloat16.
     """
 
     suffixes: tuple[str, ...] = (".safetensors", SUFFIX)
+    precisions: tuple[str, ...] = ("float32", "bfloat16")
 
-    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+    def __init__(self, path: str | Path, threads: int | None = None, precision: str | None = None) -> None:
         engine = library(f"opening {path} with the native engine")
         if threads is not None and not 1 <= threads <= _MOST_THREADS:
             raise OptionError(f"threads must be 1 to {_MOST_THREADS}, not {threads}")
         self.threads = threads or min(len(os.sched_getaffinity(0)), _MOST_THREADS)
         self.level = choose_level(engine)
         """the instruction set in use"""
+        self.precision = self._checked(engine, path, precision)
+        """what it computes in: one of `precisions`, or `int8`"""
         self._description = read_description(path)
         self._path = path
         options = self._description.architecture().options
@@ -65,11 +71,27 @@ class NativeEngine:
         self._plans: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self._lock = threading.Lock()
 
+    def _checked(self, engine: Any, path: str | Path, precision: str | None) -> str:
+        """The precision to compute in."""
+        if QUANTIZED_KEY in read_header(path).get("__metadata__", {}):
+            if precision is not None:
+                raise OptionError(f"{path}: is in 8 bits and computed so; a precision is for files of floats")
+            return "int8"
+        if precision not in (None, *self.precisions):
+            raise unknown_name("precision", precision, self.precisions)
+        if precision == "bfloat16" and not engine.multiplies_halves(self.level):
+            raise OptionError(
+                f"{path}: bfloat16 needs a processor that multiplies it (AVX-512 with VNNI, VBMI and BF16: Zen 4, "
+                f"Sapphire Rapids and later), and {self.level} is in use here; leave the precision out for float32"
+            )
+        return precision or "float32"
+
     def _compiled(self, engine: Any) -> Compiled:
         arch = self._description.architecture()
-        if QUANTIZED_KEY not in read_header(self._path).get("__metadata__", {}):
+        if self.precision != "int8":
             self.interface = Interface()
-            return compile_plan(self._path, arch, engine, self.level, self.threads)
+            halves = self.precision == "bfloat16"
+            return compile_plan(self._path, arch, engine, self.level, self.threads, halves)
         net, _, _ = read_quantized(self._path)
         self.interface = Interface(precision="int8")
         return compile_int8(self._path, arch, net, engine, self.level, self.threads)
@@ -79,9 +101,9 @@ class NativeEngine:
         return self._description
 
     @classmethod
-    def open(cls, path: Path, threads: int | None = None) -> NativeEngine:
+    def open(cls, path: Path, threads: int | None = None, precision: str | None = None) -> NativeEngine:
         """See the class."""
-        return cls(path, threads)
+        return cls(path, threads, precision)
 
     @property
     def takes_pictures(self) -> bool:
@@ -90,9 +112,13 @@ class NativeEngine:
 
     def operators(self) -> tuple[Operator, ...]:
         """The plan's steps by kind and type."""
-        kinds: list[str] = self._built.kinds
+        types = {"int8 ": "int8", "bf16 ": "bfloat16"}
+        found = [next((prefix for prefix in types if kind.startswith(prefix)), "") for kind in self._built.kinds]
         return count_operators(
-            [(kind.removeprefix("int8 "), "int8" if kind.startswith("int8 ") else "float32", True) for kind in kinds]
+            [
+                (kind.removeprefix(prefix), types.get(prefix, "float32"), True)
+                for kind, prefix in zip(self._built.kinds, found, strict=True)
+            ]
         )
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
