@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,17 @@ def written(format: str, folder: Path, name: str, embed: tuple[str, ...] = (), *
     path = folder / f"{name}{'.'.join(embed)}{made.suffix}"
     made.write(job, path)
     return path
+
+
+OPENED_AND_GONE = """
+import signal, sys
+from hswish.runtime import open_engine
+signal.signal(signal.SIGINT, lambda *about: print("caught"))
+engines = [open_engine(sys.argv[1], sys.argv[2], threads=1) for _ in range(2)]
+while engines:
+    del engines[0]
+signal.raise_signal(signal.SIGINT)
+"""
 
 
 class RuntimeContract:
@@ -69,6 +81,12 @@ class RuntimeContract:
             np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
             assert np.abs(wanted).max() > 0.05, "an answer of zeros would prove nothing"
             assert not np.allclose(wanted[0], wanted[1], atol=1e-3), "nor would one that ignores the picture"
+
+    def test_signals_are_caught_when_engines_are_gone(self, labels: Path) -> None:
+        """A runtime may change the stack that a process handles signals on, and leave it unmapped behind."""
+        arguments = [sys.executable, "-c", OPENED_AND_GONE, str(labels), self.engine]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout.strip()) == (0, "caught"), done.stderr
 
     def test_an_answer_is_not_overwritten_by_the_next(self, labels: Path) -> None:
         model, engine = network(self.classifier), open_engine(labels, self.engine, threads=1)

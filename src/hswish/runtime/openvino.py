@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ class OpenVinoEngine(ExportedEngine):
     def open(cls, path: Path, threads: int | None = None) -> OpenVinoEngine:
         """See `ExportedEngine.open`."""
         try:
-            import openvino as ov
+            import openvino  # noqa: F401 - `_core` uses it
         except ModuleNotFoundError as error:
             raise MissingPackageError("openvino", "openvino", f"opening {path}") from error
         # bfloat16 is the plugin's own choice on processors that have it; it is no longer the model measured.
@@ -34,7 +35,7 @@ class OpenVinoEngine(ExportedEngine):
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            core = ov.Core()
+            core = _core()
             model = core.read_model(str(path))
             documents = _documents(model, path)
             compiled = core.compile_model(model, "CPU", settings)
@@ -56,6 +57,19 @@ class OpenVinoEngine(ExportedEngine):
             if kind not in _NO_STEPS:
                 steps.append((kind, _TYPES.get(precision, precision), not primitive.startswith("ref")))
         return count_operators(steps)
+
+
+@cache
+def _core() -> Any:
+    """The one `Core` of this process, which its engines share and which is never let go.
+
+    Each new one replaces the thread's stack for signals, and when it is destroyed gives back the one it
+    found. Of two that are destroyed in the order they came, the second gives back what the first has
+    unmapped, and the next Ctrl-C, or the end of any child, kills the process without a word.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 _FACTS = ("layerType", "runtimePrecision", "primitiveType")
