@@ -1,4 +1,4 @@
-"""The native engine beside every other CPU runtime: one picture at a time, in float32 and in 8 bits.
+"""The native engine beside every other CPU runtime: one picture at a time, in float32, bfloat16 and 8 bits.
 
     python -m benchmarks.native                      # tables; some minutes with all peers
     python -m benchmarks.native --precision int8     # one of them
@@ -10,9 +10,10 @@ Measured: see the table in docs/native.md, with machine and versions.
 
 Engine and peers take turns in one process, so that a busy moment falls on all alike; the first turns are thrown
 away. `ratio` is the best peer's median over ours: above 1, ours is faster. Every timed call's answer is compared with
-torch's float32 network; an answer that is off ends the benchmark (in 8 bits: one that is not much alike; ours is held
-to the integer reference bit by bit in tests/runtime/native). Peers that are not installed are named and left out: see
-benchmarks/native_peers.py and, for what quantises them, benchmarks/native_int8_peers.py.
+torch's float32 network; an answer that is off ends the benchmark (in other precisions: one that is not much alike; ours
+in 8 bits is held to the integer reference bit by bit in tests/runtime/native). Peers that are not installed are named
+and left out: see benchmarks/native_peers.py and, for what quantises them, benchmarks/native_int8_peers.py. Beside the
+engine in bfloat16 peers run in bfloat16 if they can, else in float32 (benchmarks/native_bf16_peers.py).
 
 The hardware limit is measured too: a loop of multiply-adds that touch nothing but registers.
 """
@@ -35,6 +36,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.native_bf16_peers import BF16_PEERS
 from benchmarks.native_int8_peers import INT8_PEERS, likeness, pictures
 from benchmarks.native_peers import PEERS, AbsentError, Case, Floats, Run, open_peer
 from benchmarks.startup import machine
@@ -42,7 +44,7 @@ from hswish.export.trace import trace
 from hswish.models import DescribedModule, create_model, save
 from hswish.quantize import quantize
 from hswish.runtime.native import NativeEngine
-from hswish.runtime.native.library import library
+from hswish.runtime.native.library import choose_level, library
 from hswish.spec.budget import layer_costs
 from hswish.spec.interface import Interface
 from hswish.spec.quantized_file import SUFFIX, write_quantized
@@ -54,9 +56,9 @@ CASES: dict[str, tuple[str, dict[str, Any], int, int]] = {
 }
 TOLERANCE = 1e-3
 """of the largest logit: other runtimes round in another order, and some multiply with another algorithm"""
-ALIKE = 0.9
-"""correlation of an 8-bit answer with the float32 network's; random weights bear rounding worse than trained ones"""
-PRECISIONS = {"float32": PEERS, "int8": INT8_PEERS}
+ALIKE = {"int8": 0.9, "bfloat16": 0.995}
+"""least correlation of an answer with the float32 network's; random weights bear rounding worse than trained ones"""
+PRECISIONS = {"float32": PEERS, "bfloat16": BF16_PEERS, "int8": INT8_PEERS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +114,12 @@ def prepared(name: str) -> Case:
 def native(case: Case, folder: Path, threads: int, precision: str = "float32") -> tuple[NativeEngine, Run]:
     """The engine, opened from a file as a user would."""
     path = folder / f"{case.name}{SUFFIX if precision == 'int8' else '.safetensors'}"
-    if precision == "float32":
+    if precision != "int8":
         save(case.model, path)
     elif not path.exists():
         net = quantize(trace(case.model, (case.height, case.width)), pictures(case))
         write_quantized(path, net, case.model.description, Interface(precision="int8"))
-    engine = NativeEngine(path, threads)
+    engine = NativeEngine(path, threads, "bfloat16" if precision == "bfloat16" else None)
     return engine, engine.run
 
 
@@ -168,13 +170,23 @@ def measure(case: Case, peers: Sequence[str], folder: Path, threads: int, runs: 
 def check(who: str, answer: Floats, wanted: Floats, precision: str = "float32") -> None:
     """A fast answer that is wrong is no answer."""
     answer = np.asarray(answer).reshape(wanted.shape)
-    if precision == "int8":
-        if not likeness(answer, wanted) > ALIKE:
-            raise SystemExit(f"{who}: its answer is like the network's by {likeness(answer, wanted):.2f} only")
+    if precision in ALIKE:
+        if not likeness(answer, wanted) > ALIKE[precision]:
+            raise SystemExit(f"{who}: its answer is like the network's by {likeness(answer, wanted):.3f} only")
         return
     error = float(np.abs(answer - wanted).max() / np.abs(wanted).max())
     if not error < TOLERANCE:
         raise SystemExit(f"{who}: its answer is off by {error:.1e} of the largest logit")
+
+
+def computable(precisions: Sequence[str]) -> list[str]:
+    """Those of `precisions` that the engine computes in on this processor; the others are named."""
+    engine = library("a benchmark")
+    level = choose_level(engine)
+    found = [name for name in precisions if name != "bfloat16" or engine.multiplies_halves(level)]
+    if len(found) < len(precisions):
+        print(f"without bfloat16: {level} does not multiply it here", file=sys.stderr)
+    return found
 
 
 def hardware_limit(level: str) -> float:
@@ -277,7 +289,7 @@ def main() -> None:
         rows = [
             measure(case, options.peer, folder, options.threads, options.runs, precision)
             for case in map(prepared, options.case)
-            for precision in options.precision
+            for precision in computable(options.precision)
         ]
     if options.plot:
         plot(rows, options.plot)

@@ -8,7 +8,7 @@ written by `hswish.export`, as a user would:
     litert                  CASE.tflite
     executorch              CASE.pte
 
-What they are given in 8 bits, benchmarks/native_int8_peers.py makes.
+What they are given in 8 bits, benchmarks/native_int8_peers.py makes; native_bf16_peers.py has their bfloat16.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ def openvino(case: Case, folder: Path, threads: int) -> Run:
     return openvino_run(exported(case, folder, "onnx"), threads)
 
 
-def openvino_run(model: Any, threads: int) -> Run:
+def openvino_run(model: Any, threads: int, precision: str = "f32") -> Run:
     """A file, or a model of OpenVINO's, in OpenVINO."""
     import openvino as ov
 
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
         "NUM_STREAMS": 1,
     }
     request = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
@@ -86,14 +86,18 @@ def openvino_run(model: Any, threads: int) -> Run:
 
 
 def ncnn(case: Case, folder: Path, threads: int) -> Run:
+    return ncnn_run(exported(case, folder, "ncnn"), threads)
+
+
+def ncnn_run(param: Path, threads: int, halves: bool = False) -> Run:
+    """A file in ncnn; `halves`: in bfloat16."""
     import ncnn as runtime
 
-    param = exported(case, folder, "ncnn")
     net = runtime.Net()
     net.opt.num_threads, net.opt.lightmode = threads, True
-    # Peers compute in float32 here, as the engine does.
+    # In the precision that the engine computes in.
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-    net.opt.use_bf16_storage = False
+    net.opt.use_bf16_storage = halves
     net.load_param(str(param))
     net.load_model(str(param.with_suffix(".bin")))
 

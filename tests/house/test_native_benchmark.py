@@ -7,12 +7,14 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks import native
 from benchmarks.native_peers import PEERS, AbsentError, Case, open_peer
+from hswish.runtime.native.library import LEVEL_VARIABLE
 
 pytest.importorskip("hswish.runtime.native._engine")
 
@@ -58,6 +60,21 @@ def test_rows_in_8_bits(small: Case, tmp_path: Path) -> None:
         native.check("a liar", np.arange(10), np.array([1, -1] * 5), "int8")
 
 
+def test_rows_in_bfloat16(small: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not native.computable(["bfloat16"]):
+        pytest.skip("this processor does not multiply bfloat16")
+    row = native.measure(small, ["openvino", "onnxruntime"], tmp_path, threads=1, runs=3, precision="bfloat16")
+    assert (row.precision, set(row.peers_ms)) == ("bfloat16", {"openvino", "onnxruntime"})
+    with pytest.raises(SystemExit, match="like the network's by"):
+        native.check("a liar", np.arange(10) ** 2, np.arange(10), "bfloat16")
+
+
+def test_a_precision_that_the_processor_has_not(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv(LEVEL_VARIABLE, "generic")
+    assert native.computable(["float32", "bfloat16", "int8"]) == ["float32", "int8"]
+    assert capsys.readouterr().err == "without bfloat16: generic does not multiply it here\n"
+
+
 def test_a_wrong_answer_ends_it(small: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         PEERS, "liar", ("numpy", lambda case, folder, threads: lambda x: np.ones((1, 1000), np.float32))
@@ -86,6 +103,5 @@ def test_as_json() -> None:
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert [(row["case"], row["precision"], row["threads"]) for row in rows] == [
-        ("small-224", "float32", 1),
-        ("small-224", "int8", 1),
+        ("small-224", precision, 1) for precision in native.computable(["float32", "bfloat16", "int8"])
     ]
