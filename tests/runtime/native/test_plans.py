@@ -21,8 +21,8 @@ def layer(*shape: int, bias: int | None = None) -> Layer:
 class Maker:
     """A plan with one of each step, to be spoilt by a test."""
 
-    def __init__(self, engine: ModuleType, level: str = "generic") -> None:
-        self.plan = engine.Plan(level, 2)
+    def __init__(self, engine: ModuleType, level: str = "generic", halves: bool = False) -> None:
+        self.plan = engine.Plan(level, 2, halves)
         self.stem = self.plan.stem(layer(16, 3, 3, 3), 2, "relu", False)
 
     def block(self, **changes: Any) -> tuple[int, int]:
@@ -193,10 +193,10 @@ small = st.integers(-1, 5)
 acts = st.sampled_from(["none", "relu", "hard_swish", "tanh"])
 layers = st.builds(layer, widths, widths)
 steps = st.one_of(
-    st.tuples(st.just("pointwise"), ids, layers, acts),
+    st.tuples(st.just("pointwise"), ids, layers, acts, st.booleans()),
     st.tuples(st.just("mean"), ids, small, small, small),
     st.tuples(st.just("gate"), ids, ids, st.booleans()),
-    st.tuples(st.just("join"), ids, ids, st.booleans(), acts),
+    st.tuples(st.just("join"), ids, ids, st.booleans(), acts, st.booleans()),
     st.tuples(st.just("stem"), st.builds(lambda n, c, k: layer(n, c, k, k), widths, small.map(abs), small.map(abs)),
               small, acts, st.booleans()),
     st.tuples(
@@ -210,14 +210,22 @@ steps = st.one_of(
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(wanted=st.lists(steps, max_size=8), size=st.tuples(st.integers(1, 20), st.integers(1, 20)), masks=st.booleans())
+@given(
+    wanted=st.lists(steps, max_size=8),
+    size=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    masks=st.booleans(),
+    halves=st.booleans(),
+)
 def test_plans_at_random(
-    engine: ModuleType, level: str, wanted: list[tuple[Any, ...]], size: tuple[int, int], masks: bool
+    engine: ModuleType, level: str, wanted: list[tuple[Any, ...]], size: tuple[int, int], masks: bool, halves: bool
 ) -> None:
-    plan = Maker(engine, level).plan
-    for name, *arguments in [*wanted, ("mean", 0, 0, 1, 1), ("scores", 0, 8, False)]:
+    maker = Maker(engine, level, halves and engine.multiplies_halves(level))
+    plan = maker.plan
+    for name, *arguments in [*wanted, ("mean", 0, 0, 1, 1)]:
         with contextlib.suppress(ValueError):
             getattr(plan, name)(*arguments)
+    with contextlib.suppress(ValueError):  # it may have an answer already
+        plan.scores(plan.pointwise(maker.stem, layer(16, 16), "none", True), 8, False)
     ready = plan.at(*size)
     x = np.ones((2, 3, *size), np.float32)
     for shape in (
