@@ -45,6 +45,20 @@ def test_contenders_are_engines_that_open_the_file(files: tuple[Path, Path]) -> 
         contenders([files[0].with_name("gone.onnx")], [], [1])
 
 
+def test_precisions_are_of_engines_with_a_choice(files: tuple[Path, Path]) -> None:
+    """Others are measured once, in what their file says; none with a choice is an error, and so is a wrong name."""
+    pytest.importorskip("hswish.runtime.native._engine")
+    found = contenders(files, ["native", "onnxruntime"], [1], ["float32"])
+    assert [(contender.engine, contender.precision) for contender in found] == [
+        ("native", "float32"),
+        ("onnxruntime", None),
+    ]
+    with pytest.raises(OptionError, match="unknown precision 'float23'; did you mean float32"):
+        contenders(files, [], [1], ["float23"])
+    with pytest.raises(OptionError, match="a choice of precision has the native engine"):
+        contenders(files, ["onnxruntime"], [1], ["float32"])
+
+
 def test_rows(files: tuple[Path, Path]) -> None:
     rounds: list[tuple[int, int]] = []
     found = contenders(files, ["torch", "onnxruntime"], [1])

@@ -32,7 +32,8 @@ def latency_accuracy(rows: Sequence[Row], path: Path) -> None:
         accuracies = [row.accuracy for row in some if row.accuracy is not None]
         axes.scatter([row.median_ms for row in some], accuracies, label=f"{threads} threads")
         for row, accuracy in zip(some, accuracies, strict=True):
-            axes.annotate(f"{Path(row.file).name} {row.engine}", (row.median_ms, accuracy), fontsize=7, rotation=30)
+            name = f"{Path(row.file).name} {row.engine} {row.precision}"
+            axes.annotate(name, (row.median_ms, accuracy), fontsize=7, rotation=30)
     axes.set_xscale("log")
     axes.set_xlabel("median of one picture, ms")
     axes.set_ylabel("top-1 or mIoU")

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from hswish.bench.process import Timed, take_turns
-from hswish.runtime import engines_for, interface_of, open_engine
+from hswish.runtime import Engine, engines_for, interface_of, open_engine
 from hswish.runtime.engine import companions, engine_names
 from hswish.spec.errors import HswishError, MissingPackageError, ModelFileError, OptionError, unknown_name
 
@@ -72,21 +72,21 @@ def contenders(
     paths: Sequence[Path],
     engines: Sequence[str],
     threads: Sequence[int],
-    precision: str | None = None,
+    precisions: Sequence[str] = (),
     on_missing: Callable[[HswishError], object] | None = None,
 ) -> list[Contender]:
     """Every installed engine that opens each file, on each number of threads.
 
     Args:
         engines: only these; all where empty.
-        precision: asked of each of them; those without a choice are left out.
+        precisions: what engines that have a choice are to compute in; others compute in what their file says.
         on_missing: called with the error of each engine that is left out because it is not installed,
             or cannot open a file that another engine opens.
 
     Raises:
         ModelFileError: a file is no model.
         MissingPackageError: no engine for a file is installed.
-        OptionError: no engine of that name, or none is left.
+        OptionError: no engine of that name, none is left, or none can compute in these `precisions`.
     """
     for name in engines:
         if name not in engine_names():
@@ -97,15 +97,17 @@ def contenders(
         names = [name for name in engines_for(path) if not engines or name in engines]
         for name in names:
             try:
-                open_engine(path, name, threads[0], precision)
+                choices = _choices(open_engine(path, name, threads[0]), precisions)
+                for precision in filter(None, choices):
+                    open_engine(path, name, threads[0], precision)
             except (MissingPackageError, ModelFileError) as error:
                 failed.append(error)
-            except OptionError as error:
-                if precision is None:
-                    raise
-                failed.append(error)
             else:
-                found += [Contender(path=path, engine=name, threads=count, precision=precision) for count in threads]
+                found += [
+                    Contender(path=path, engine=name, threads=count, precision=precision)
+                    for precision in choices
+                    for count in threads
+                ]
         if names and len(failed) == len(names):
             raise failed[0]
         for reason in failed:
@@ -113,7 +115,15 @@ def contenders(
                 on_missing(reason)
     if not found:
         raise OptionError("nothing to measure: no engine is left for these files")
+    if precisions and not any(contender.precision for contender in found):
+        raise OptionError("a choice of precision has the native engine, for .safetensors files of floats; none is here")
     return found
+
+
+def _choices(engine: Engine, precisions: Sequence[str]) -> list[str | None]:
+    """What an engine is asked to compute in; None: in what its file says."""
+    has_choice = getattr(engine, "precision", None) in getattr(engine, "precisions", ())
+    return [*precisions] if has_choice and precisions else [None]
 
 
 def measure(

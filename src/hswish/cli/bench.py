@@ -18,14 +18,15 @@ from hswish.spec.errors import DataError, OptionError, PictureError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from hswish.bench import Row
+    from hswish.bench import Contender, Row
 
 
 def bench_command(
     models: Annotated[list[str], typer.Argument(help="Model files of any format, names, hf://...", show_default=False)],
     engine: Annotated[list[str] | None, typer.Option(help="Only this engine; may be given several times.")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="bfloat16: faster on some processors, less exact; native engine only.")
+        str | None,
+        typer.Option(help="What the native engine computes files of floats in, by commas: float32,bfloat16."),
     ] = None,
     threads: Annotated[str, typer.Option(help="Numbers of processor threads, by commas; all: every core.")] = "1,all",
     runs: Annotated[int, typer.Option(min=1, help="Timed runs of each.")] = 50,
@@ -53,14 +54,15 @@ def bench_command(
     if plot is not None:
         check_drawing()
     files = list(dict.fromkeys(locate_model(model) for model in models))
+    precisions = list(dict.fromkeys(part.strip() for part in precision.split(","))) if precision is not None else []
     found = contenders(
-        files, engine or [], _threads(threads), precision, on_missing=lambda error: print_warning(str(error))
+        files, engine or [], _threads(threads), precisions, on_missing=lambda error: print_warning(str(error))
     )
     picture = None if data is None else _first_picture(files[0], data, split)
     with counting("bench", "rounds") as update:
         rows = measure(found, runs=runs, picture=picture, progress=update)
     if data is not None:
-        rows = _with_accuracy(rows, data, split, limit, precision)
+        rows = _with_accuracy(rows, found, data, split, limit)
     if plot is not None:
         from hswish.bench.figure import latency_accuracy
 
@@ -93,26 +95,25 @@ def _first_picture(model: Path, data: str, split: str) -> Image.Image:
     raise DataError(f"{source.location}: none of the pictures of {split} can be read")
 
 
-def _with_accuracy(rows: list[Row], data: str, split: str, limit: int | None, precision: str | None) -> list[Row]:
-    """The rows with top-1 or mIoU, measured once for each file and engine."""
+def _with_accuracy(rows: list[Row], found: list[Contender], data: str, split: str, limit: int | None) -> list[Row]:
+    """The rows with top-1 or mIoU, measured once for each file, engine and precision."""
     from hswish.evaluate import evaluate
     from hswish.runtime import open_engine
 
-    scores: dict[tuple[str, str], float] = {}
-    for row in rows:
-        key = (row.file, row.engine)
-        if key not in scores:
-            runner = open_engine(row.file, row.engine, precision=precision)
-            source = open_as_trained(data, Path(row.file), runner.description, quiet=True)
-            with counting(f"{Path(row.file).name} in {row.engine}", "pictures") as update:
-                scores[key] = evaluate(runner, source, split, limit=limit, progress=update).headline[1]
-    return [replace(row, accuracy=scores[row.file, row.engine]) for row in rows]
+    scores: dict[tuple[Path, str, str | None], float] = {}
+    keys = [(contender.path, contender.engine, contender.precision) for contender in found]
+    for path, engine, precision in dict.fromkeys(keys):
+        runner = open_engine(path, engine, precision=precision)
+        source = open_as_trained(data, path, runner.description, quiet=True)
+        with counting(f"{path.name} in {engine}", "pictures") as update:
+            scores[path, engine, precision] = evaluate(runner, source, split, limit=limit, progress=update).headline[1]
+    return [replace(row, accuracy=scores[key]) for row, key in zip(rows, keys, strict=True)]
 
 
 def _print(rows: list[Row]) -> None:
     from rich.table import Table
 
-    table = Table("file", "engine", box=None)
+    table = Table("file", "engine", "precision", box=None)
     for column in ("threads", "cold ms", "median ms", "p95 ms", "memory MB", "size MB", "difference", "accuracy"):
         table.add_column(column, justify="right")
     paths = {row.file for row in rows}
@@ -121,6 +122,7 @@ def _print(rows: list[Row]) -> None:
         table.add_row(
             row.file if named_alike else Path(row.file).name,
             row.engine,
+            row.precision,
             str(row.threads),
             f"{row.cold_ms:.0f}",
             f"{row.median_ms:.2f}",

@@ -118,16 +118,19 @@ def test_commands_take_it(engine: ModuleType, build: Build, tmp_path: Path) -> N
         noise = np.random.default_rng(index).integers(0, 256, (40, 40, 3), np.uint8)
         Image.fromarray(noise).save(tmp_path / "data" / "val" / name / f"{index}.png")
 
-    def answer(*arguments: object) -> Any:
-        command = [*map(str, arguments), "--engine", "native", "--precision", "bfloat16", "--json"]
+    def answer(*arguments: object, precision: str = "bfloat16") -> Any:
+        command = [*map(str, arguments), "--engine", "native", "--precision", precision, "--json"]
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 0, done.output
         return json.loads(done.stdout)
 
     assert 0 <= answer("eval", path, tmp_path / "data", "--split", "val", "--workers", 0)["top1"] <= 1
     picture = tmp_path / "data" / "val" / "a" / "0.png"
-    (row,) = answer("bench", path, "--threads", 1, "--runs", 1)["rows"]
-    assert (row["engine"], row["precision"]) == ("native", "bfloat16")
+    measured = ["--data", tmp_path / "data", "--split", "val"]
+    rows = answer("bench", path, "--threads", 1, "--runs", 1, *measured, precision="float32,bfloat16")["rows"]
+    assert [(row["engine"], row["precision"]) for row in rows] == [("native", "float32"), ("native", "bfloat16")]
+    assert all(0 <= row["accuracy"] <= 1 for row in rows)
+    assert 0 == rows[0]["difference"] < rows[1]["difference"] < 0.5
     wanted = hswish.Predictor(path, precision="bfloat16")(picture)
     assert answer("predict", path, picture, "--top", 3) == wanted.to_dict() | {"time_ms": ANY}
 
