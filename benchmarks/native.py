@@ -286,10 +286,11 @@ def main() -> None:
             found = steps(prepared(options.layers), folder, options.runs)
             print(json.dumps([asdict(row) for row in found], indent=2) if options.json else step_table(found))
             return
+        precisions = computable(options.precision)
         rows = [
             measure(case, options.peer, folder, options.threads, options.runs, precision)
             for case in map(prepared, options.case)
-            for precision in computable(options.precision)
+            for precision in precisions
         ]
     if options.plot:
         plot(rows, options.plot)

@@ -116,7 +116,7 @@ def contenders(
     if not found:
         raise OptionError("nothing to measure: no engine is left for these files")
     if precisions and not any(contender.precision for contender in found):
-        raise OptionError("a choice of precision has the native engine, for .safetensors files of floats; none is here")
+        open_engine(found[0].path, found[0].engine, precision=precisions[0])  # refuses, and says why
     return found
 
 

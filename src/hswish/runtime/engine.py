@@ -107,11 +107,7 @@ def open_engine(
             if engine is not None:
                 raise package from error
             missing = missing or package  # another engine may still know the ending
-        except MissingPackageError as error:
-            if engine is not None:
-                raise
-            missing = missing or error
-        except _NoChoiceError as error:
+        except (MissingPackageError, _NoChoiceError) as error:
             if engine is not None:
                 raise
             missing = missing or error

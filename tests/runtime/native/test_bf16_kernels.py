@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,19 @@ from hypothesis import strategies as st
 
 from tests.runtime.native import reference as ref
 from tests.runtime.native.conftest import BF16_LEVELS, kernels_in, unaligned
-from tests.runtime.native.test_kernels import RELATIVE, acts, close, drawn, eights, offsets, real_acts, seeds
+from tests.runtime.native.test_kernels import (
+    RELATIVE,
+    acts,
+    block_sizes,
+    close,
+    drawn,
+    eights,
+    offsets,
+    real_acts,
+    seeds,
+    stem_sizes,
+    windows,
+)
 
 repeated = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
@@ -101,15 +114,11 @@ def test_linear(engine: ModuleType, level: str, pixels: int, k: int, n: int, act
 
 
 @repeated
-@given(data=st.data(), seed=seeds, at=offsets)
-def test_block_rows(engine: ModuleType, level: str, data: st.DataObject, seed: int, at: int) -> None:
-    draw = data.draw
-    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
-    kernel, channels, expanded = draw(st.sampled_from([3, 5])), draw(eights), draw(st.booleans())
-    stride, dilation = draw(st.sampled_from([(1, 1), (2, 1), (1, 2), (1, 4)]))
-    same, strip = draw(st.booleans()), draw(st.integers(1, 40))
-    k = draw(st.sampled_from([8, 16, 24])) if expanded else channels
-    act, after = draw(real_acts), draw(acts)
+@given(sizes=block_sizes(), act=real_acts, after=acts, seed=seeds, at=offsets)
+def test_block_rows(
+    engine: ModuleType, level: str, sizes: tuple[Any, ...], act: int, after: int, seed: int, at: int
+) -> None:
+    (height, width, k), channels, kernel, stride, dilation, same, strip, expanded = sizes
     x = drawn_halves(seed, at, height, width, k)
     w, b = drawn(seed + 1, at, channels, k) * np.float32(0.3), drawn(seed + 2, at, channels)
     dw, db = drawn(seed + 3, at, channels, kernel, kernel), drawn(seed + 4, at, channels)
@@ -129,11 +138,9 @@ def test_block_rows(engine: ModuleType, level: str, data: st.DataObject, seed: i
 
 
 @repeated
-@given(data=st.data(), seed=seeds, at=offsets)
-def test_stem(engine: ModuleType, level: str, data: st.DataObject, seed: int, at: int) -> None:
-    draw = data.draw
-    height, width, planes = draw(st.integers(1, 33)), draw(st.integers(1, 33)), draw(st.sampled_from([1, 3, 5]))
-    n, stride, same, act = draw(eights), draw(st.sampled_from([1, 2])), draw(st.booleans()), draw(real_acts)
+@given(sizes=stem_sizes(), seed=seeds, at=offsets)
+def test_stem(engine: ModuleType, level: str, sizes: tuple[Any, ...], seed: int, at: int) -> None:
+    height, width, planes, n, stride, same, act = sizes
     x, w, b = drawn(seed, at, planes, height, width), drawn(seed + 1, at, n, planes, 3, 3), drawn(seed + 2, at, n)
     out = room(at, -(-height // stride), -(-width // stride), n)
     engine.kernels.bf16.stem_row(level, x, w, b, act, stride, same, out)
@@ -157,15 +164,13 @@ def test_scales(engine: ModuleType, level: str, pixels: int, channels: int, act:
 
 
 @repeated
-@given(data=st.data(), channels=eights, at=offsets, seed=seeds)
-def test_mean(engine: ModuleType, level: str, data: st.DataObject, channels: int, at: int, seed: int) -> None:
-    height, width = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 30))
-    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-    rows, columns = data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left))
+@given(window=windows(), channels=eights, at=offsets, seed=seeds)
+def test_mean(engine: ModuleType, level: str, window: tuple[int, ...], channels: int, at: int, seed: int) -> None:
+    height, width, top, left, rows, columns = window
     x, out = drawn_halves(seed, at, height, width, channels), unaligned(np.zeros(channels, np.float32), at)
     engine.kernels.bf16.mean(level, x, top, left, rows, columns, out)
-    window = ref.widened(x)[top : top + rows, left : left + columns]
-    close(out, window.mean(axis=(0, 1)), np.abs(window).mean(axis=(0, 1)))
+    seen = ref.widened(x)[top : top + rows, left : left + columns]
+    close(out, seen.mean(axis=(0, 1)), np.abs(seen).mean(axis=(0, 1)))
 
 
 sides, full_sides = st.integers(1, 12), st.sampled_from([1, 2, 5, 8, 13, 16, 24, 31, 40])

@@ -24,6 +24,32 @@ acts = st.sampled_from(range(3))
 real_acts = st.sampled_from([1, 2])
 
 
+@st.composite
+def block_sizes(draw: st.DrawFn) -> tuple[tuple[int, int, int], int, int, int, int, bool, int, bool]:
+    """Of a block, as `check_block` takes them: shape, channels, kernel, stride, dilation, same, strip, expanded."""
+    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    kernel, channels, expanded = draw(st.sampled_from([3, 5])), draw(eights), draw(st.booleans())
+    stride, dilation = draw(st.sampled_from([(1, 1), (2, 1), (1, 2), (1, 4)]))
+    same, strip = draw(st.booleans()), draw(st.integers(1, 40))
+    k = draw(st.sampled_from([8, 16, 24])) if expanded else channels
+    return (height, width, k), channels, kernel, stride, dilation, same, strip, expanded
+
+
+@st.composite
+def stem_sizes(draw: st.DrawFn) -> tuple[int, int, int, int, int, bool, int]:
+    """Of a stem: height, width, planes, channels out, stride, same, activation."""
+    height, width, planes = draw(st.integers(1, 33)), draw(st.integers(1, 33)), draw(st.sampled_from([1, 2, 3, 5, 70]))
+    return height, width, planes, draw(eights), draw(st.sampled_from([1, 2])), draw(st.booleans()), draw(real_acts)
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> tuple[int, int, int, int, int, int]:
+    """Of a map: height, width; of a window in it: top, left, rows, columns."""
+    height, width = draw(st.integers(1, 30)), draw(st.integers(1, 30))
+    top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+    return height, width, top, left, draw(st.integers(1, height - top)), draw(st.integers(1, width - left))
+
+
 def drawn(seed: int, offset: int, *shape: int) -> np.ndarray:
     return unaligned(np.random.default_rng(seed).normal(size=shape).astype(np.float32), offset)
 
@@ -89,18 +115,11 @@ def check_block(
 
 
 @repeated
-@given(data=st.data(), seed=seeds, at=offsets)
-def test_block_rows(engine: ModuleType, level: str, data: st.DataObject, seed: int, at: int) -> None:
-    draw = data.draw
-    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
-    kernel, channels, expanded = draw(st.sampled_from([3, 5])), draw(eights), draw(st.booleans())
-    stride, dilation = draw(st.sampled_from([(1, 1), (2, 1), (1, 2), (1, 4)]))
-    same, strip = draw(st.booleans()), draw(st.integers(1, 40))
-    k = draw(st.sampled_from([8, 16, 24])) if expanded else channels
-    both = draw(real_acts), draw(acts)
-    check_block(
-        engine, level, (height, width, k), channels, kernel, stride, dilation, same, strip, expanded, both, seed, at
-    )
+@given(sizes=block_sizes(), both=st.tuples(real_acts, acts), seed=seeds, at=offsets)
+def test_block_rows(
+    engine: ModuleType, level: str, sizes: tuple[Any, ...], both: tuple[int, int], seed: int, at: int
+) -> None:
+    check_block(engine, level, *sizes, both, seed, at)
 
 
 def test_a_narrow_last_panel_may_need_the_larger_buffer(engine: ModuleType, level: str) -> None:
@@ -109,11 +128,9 @@ def test_a_narrow_last_panel_may_need_the_larger_buffer(engine: ModuleType, leve
 
 
 @repeated
-@given(data=st.data(), seed=seeds, at=offsets)
-def test_stem(engine: ModuleType, level: str, data: st.DataObject, seed: int, at: int) -> None:
-    draw = data.draw
-    height, width, planes = draw(st.integers(1, 33)), draw(st.integers(1, 33)), draw(st.sampled_from([1, 2, 3, 5, 70]))
-    n, stride, same, act = draw(eights), draw(st.sampled_from([1, 2])), draw(st.booleans()), draw(real_acts)
+@given(sizes=stem_sizes(), seed=seeds, at=offsets)
+def test_stem(engine: ModuleType, level: str, sizes: tuple[Any, ...], seed: int, at: int) -> None:
+    height, width, planes, n, stride, same, act = sizes
     w, b = drawn(seed, at, n, planes, 3, 3), drawn(seed + 1, at, n)
     shape = (-(-height // stride), -(-width // stride), n)
     bytes_in = unaligned(np.random.default_rng(seed).integers(0, 256, (height, width, planes), np.uint8), at)
@@ -145,15 +162,13 @@ def test_scales(engine: ModuleType, level: str, pixels: int, channels: int, act:
 
 
 @repeated
-@given(data=st.data(), channels=eights, at=offsets, seed=seeds)
-def test_mean(engine: ModuleType, level: str, data: st.DataObject, channels: int, at: int, seed: int) -> None:
-    height, width = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 30))
-    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-    rows, columns = data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left))
+@given(window=windows(), channels=eights, at=offsets, seed=seeds)
+def test_mean(engine: ModuleType, level: str, window: tuple[int, ...], channels: int, at: int, seed: int) -> None:
+    height, width, top, left, rows, columns = window
     x, out = drawn(seed, at, height, width, channels), unaligned(np.zeros(channels, np.float32), at)
     engine.kernels.mean(level, x, top, left, rows, columns, out)
-    window = x[top : top + rows, left : left + columns].astype(np.float64)
-    close(out, window.mean(axis=(0, 1)), np.abs(window).mean(axis=(0, 1)))
+    seen = x[top : top + rows, left : left + columns].astype(np.float64)
+    close(out, seen.mean(axis=(0, 1)), np.abs(seen).mean(axis=(0, 1)))
 
 
 def test_a_mean_of_many_pixels_keeps_its_digits(engine: ModuleType, level: str) -> None:
