@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hswish.data.augment import Augment, EvalTransform, TrainTransform
     from hswish.data.dataset import PictureDataset, Sample, train_dataset
     from hswish.data.eval_loader import EvalBatch, EvalLoader
+    from hswish.data.held import HeldLoader
     from hswish.data.loader import Batch, TrainLoader
     from hswish.data.opening import BUILT_IN, open_data
     from hswish.data.problems import BadFile, raise_fatal, too_many_bad
@@ -33,6 +34,7 @@ _HOMES = {
     "EvalBatch": "eval_loader",
     "EvalLoader": "eval_loader",
     "EvalTransform": "augment",
+    "HeldLoader": "held",
     "Hints": "source",
     "Item": "source",
     "PictureDataset": "dataset",
@@ -58,6 +60,7 @@ __all__ = [
     "EvalBatch",
     "EvalLoader",
     "EvalTransform",
+    "HeldLoader",
     "Hints",
     "Item",
     "PictureDataset",

@@ -83,7 +83,7 @@ def policy_step(A: Any, name: PolicyName, ops: int, strength: float, affine: dic
         A.Sharpen(alpha=one_way, lightness=(1.0, 1.0), p=1),
         A.Posterize(num_bits=(max(1, bits[0]), max(1, bits[1])), p=1),
         A.Solarize(threshold_range=(1 - one_way[1], 1 - one_way[0]), p=1),
-        A.AutoContrast(p=1),
+        A.AutoContrast(method="pil", p=1),
         A.Equalize(p=1),
     ]
     return A.OneOf(steps, p=1) if name == "trivial" else A.SomeOf(steps, n=ops, replace=True, p=1)
