@@ -15,12 +15,12 @@ from hswish.train.recipe import Recipe
 
 RECIPE = Recipe(
     epochs=300,
-    batch_size=128,
+    batch_size=256,
     height=32,
     width=32,
     model_options={"keep_size": 2},
     optimizer="sgd",
-    lr=0.1,
+    lr=0.2,
     schedule="cosine",
     warmup_epochs=5.0,
     weight_decay=5e-4,
@@ -30,5 +30,5 @@ RECIPE = Recipe(
     dropout=0.2,
     ema_decay=0.999,
     bn_batches=100,
-    augment=Augment(scale=(0.5, 1.0), ratio=(3 / 4, 4 / 3), mirror=0.5, policy="trivial"),
+    augment=Augment(translate=0.125, mirror=0.5, policy="trivial"),
 )

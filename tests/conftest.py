@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 # Two test processes share two cores; torch's own threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Without a GPU its kernels are run by Triton's interpreter, which has to be asked for before they are imported.
+if not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from hypothesis import HealthCheck, settings
 

@@ -49,6 +49,7 @@ OPTIONAL_HOMES: dict[str, set[str]] = {
     "albumentations": {"data/augment.py"},
     "cv2": {"data/augment.py", "data/scene_drawing.py"},  # comes with albumentations
     "sklearn": {"data/digits.py"},
+    "triton": {"train/gpu_kernels.py"},  # comes with torch for a GPU
     "scipy": {"data/devkit.py"},  # comes with scikit-learn
     "matplotlib": {"evaluate/figures.py", "bench/figure.py"},
     "lightning_fabric": {"train/devices.py"},

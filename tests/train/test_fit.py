@@ -67,6 +67,14 @@ def test_a_classifier_learns_and_leaves_everything_behind(colours: Path, tmp_pat
     assert any("held out" in note for note in log.notes), "the split that was made is printed"
 
 
+def test_validation_now_and_then_and_after_the_last_epoch(colours: Path, tmp_path: Path) -> None:
+    log = Log()
+    changes = {"epochs": 5, "validate_epochs": 2}
+    train(colours, "mobilenet_v3_small", out=tmp_path / "run", recipe=FAST, changes=changes, reporter=log, **TINY)
+    assert [row["epoch"] for row in log.rows] == [2, 4, 5]
+    assert log.steps == 5 * 4
+
+
 def test_a_segmenter_learns(squares: Path, tmp_path: Path) -> None:
     recipe = FAST.with_changes({"epochs": 20, "batch_size": 4, "ema_decay": 0.0, "bn_momentum": 0.3})
     result = train(squares, "lraspp_mobilenet_v3_small", out=tmp_path / "run", recipe=recipe, workers=0)

@@ -102,3 +102,12 @@ def test_the_parts_are_weighed_as_the_recipe_says() -> None:
 def test_losses_of_masks_are_refused_for_labels(loss: Loss) -> None:
     with pytest.raises(OptionError, match="is for masks"):
         Criterion.of(Recipe(loss=loss), "classification", None)
+
+
+@pytest.mark.parametrize("targets", [torch.zeros(2), torch.zeros(2, 3), torch.zeros(2, 4, 4, dtype=torch.uint8)])
+def test_counting_asks_nothing_of_the_device(targets: torch.Tensor) -> None:
+    """On `meta` there is no value to give, as there is none while a GPU records."""
+    if targets.ndim == 1:
+        targets = targets.long()
+    criterion = Criterion(class_weights=torch.ones(3)).to("meta")
+    assert all(total.shape == () for total in criterion.totals(targets.to("meta")))

@@ -8,7 +8,7 @@ from torch import nn
 
 from hswish.models import create_model
 from hswish.train import Recipe
-from hswish.train.optim import build_optimizer, set_learning_rate
+from hswish.train.optim import build_optimizer, keep_rates_on, set_learning_rate
 from hswish.train.recipe_groups import FineTuning
 from hswish.train.rmsprop import RMSPropTF
 
@@ -50,3 +50,22 @@ def test_rates_fall_from_the_head_down(name: str) -> None:
         else:
             expected = 0.5 * 0.8 ** (blocks + 1 - int(rest.split(".")[1]))
         assert rates[id(weight)] == pytest.approx(0.1 * expected), weight_name
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_rates_kept_on_the_device_make_the_same_steps(name: str) -> None:
+    weights = []
+    for kept in (False, True):
+        torch.manual_seed(0)
+        layer = nn.Linear(3, 2)
+        optimizer = build_optimizer(layer, Recipe(optimizer=name))
+        if kept:
+            keep_rates_on(torch.device("cpu"), optimizer)
+        for rate in (0.1, 0.02):
+            set_learning_rate(optimizer, rate)
+            optimizer.zero_grad()
+            layer(torch.ones(1, 3)).square().sum().backward()
+            optimizer.step()
+        assert optimizer.state_dict()["param_groups"][0]["lr"] == pytest.approx(0.02)
+        weights.append(layer.weight.detach())
+    assert torch.allclose(*weights, atol=1e-6)

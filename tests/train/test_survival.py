@@ -33,6 +33,7 @@ EVERYTHING = {
     "drop path, rmsprop, steps": {"drop_path": 0.3, "optimizer": "rmsprop", "schedule": "step"},
     "batch norms measured anew": {"bn_batches": 2},
     "early stop": {"epochs": 6, "patience": 1, "lr": 1e-7},
+    "held, validated now and then": {"held": True, "validate_epochs": 2, "augment.policy": "trivial"},
     "focal, bf16": {"loss.pixel": "focal", "precision": "bf16-mixed"},
 }
 
@@ -126,7 +127,7 @@ def test_a_classifier(
             "class_weights": "inverse_log",
             "augment.paste": 1.0,
         },
-        {"loss.pixel": "ohem", "accumulate": 2, "bn_batches": 2, "dropout": 0.3},
+        {"loss.pixel": "ohem", "accumulate": 2, "bn_batches": 2, "dropout": 0.3, "held": True, "augment.paste": 1.0},
     ],
 )
 def test_a_segmenter(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]) -> None:

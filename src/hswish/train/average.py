@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 
-def averaged(model: nn.Module, decay: float) -> AveragedModel:
+class Average(AveragedModel):
     """Exponential moving average of weights and batch-norm statistics, with its own warm-up.
 
     Early on the average follows the weights closely, (1 + n) / (10 + n) after n steps, so
     that short runs are not held back by where they began.
     """
-    return AveragedModel(model, multi_avg_fn=_ema(decay), use_buffers=True)
 
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(model, use_buffers=True)
+        self.decay = decay
 
-def _ema(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
     @torch.no_grad()
-    def update(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
-        steps = int(count)
-        now = min(decay, (1 + steps) / (10 + steps))
-        if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, currents, 1 - now)
-        else:  # the batch counters
-            torch._foreach_copy_(averages, currents)
+    def update_parameters(self, model: nn.Module) -> None:
+        """Follow `model` by one step; asks the device for no value, so that it can be recorded."""
+        count = self.n_averaged
+        share = 1 - ((1 + count) / (10 + count)).clamp(max=self.decay)
+        share = torch.where(count == 0, torch.ones_like(share), share)
+        averages, currents = _tensors(self.module), _tensors(model)
+        pairs = list(zip(averages, currents, strict=True))
+        weights = [pair for pair in pairs if pair[0].is_floating_point()]
+        ours, theirs = [mine for mine, _ in weights], [other for _, other in weights]
+        steps = torch._foreach_sub(theirs, ours)
+        torch._foreach_mul_(steps, share)
+        torch._foreach_add_(ours, steps)
+        for mine, other in pairs:
+            if not mine.is_floating_point():  # the batch counters
+                mine.copy_(other)
+        count.add_(1)
 
-    return update
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]

@@ -17,18 +17,19 @@ from torch import Tensor, nn
 
 from hswish.data import Batch
 from hswish.data.mixing import mix
+from hswish.data.recorded import Recorded
 from hswish.models import DescribedModule
 from hswish.models.engine import channels_last
 from hswish.models.segmenter import Segmenter
 from hswish.spec.errors import OptionError
-from hswish.train.average import averaged
+from hswish.train.average import Average
 from hswish.train.devices import Devices
 from hswish.train.drop_path import add_drop_path
 from hswish.train.fused import fuse
 from hswish.train.global_norm import with_global_norms
 from hswish.train.loss import Criterion, Totals
 from hswish.train.masks import Grid, SegmenterInTraining
-from hswish.train.optim import build_optimizer, set_learning_rate
+from hswish.train.optim import build_optimizer, keep_rates_on, set_learning_rate
 from hswish.train.recipe import Recipe
 from hswish.train.teacher import Teacher
 
@@ -55,6 +56,17 @@ class Lesson(NamedTuple):
     targets: Tensor
     """(N,), (N, K) if mixed, or masks on the grid (N, h, w)"""
     grid: Grid
+
+
+class _RecordedStep(NamedTuple):
+    """The two halves of a step; between them the loss is looked at."""
+
+    gradients: Recorded
+    update: Recorded
+
+    def forget(self) -> None:
+        self.gradients.forget()
+        self.update.forget()
 
 
 class Learner:
@@ -84,7 +96,7 @@ class Learner:
         if self._mixes and task != "classification":
             raise OptionError("mixup and cutmix are for classification; leave them out")
         self.model = channels_last(model).to(devices.device)
-        self.average = averaged(self.model, recipe.ema_decay) if recipe.ema_decay else None
+        self.average = Average(self.model, recipe.ema_decay) if recipe.ema_decay else None
         if recipe.drop_path:
             add_drop_path(self.model, recipe.drop_path)
         self.body: nn.Module = self.model
@@ -93,13 +105,26 @@ class Learner:
             self.body = SegmenterInTraining(cast(Segmenter, self.model), bool(recipe.loss.auxiliary)).to(devices.device)
         if devices.world_size > 1:
             with_global_norms(self.body, devices.device)
-        if recipe.kernels == "auto" and devices.device.type == "cpu" and not recipe.compiled:
-            fuse(self.body)
+        if recipe.kernels == "auto" and not recipe.compiled:
+            fuse(self.body, devices.device.type)
         self.teacher = teacher.to(devices.device) if teacher is not None else None
         self.optimizer = build_optimizer(self.body, recipe)
         body = torch.compile(self.body) if recipe.compiled else self.body
         self.network, self.fabric_optimizer = devices.set_up(cast(nn.Module, body), self.optimizer)
         self._frozen: list[nn.Parameter] = []
+        self._recorded: _RecordedStep | None = None
+        if self._records():
+            self._recorded = _RecordedStep(Recorded(self._gradients_of_one), Recorded(self._update))
+            keep_rates_on(devices.device, self.optimizer)
+
+    def _records(self) -> bool:
+        """Whether the steps are alike and ask the GPU for nothing, so that one can be recorded."""
+        recipe, devices = self.recipe, self.devices
+        alike = recipe.accumulate == 1 and not isinstance(self.body, SegmenterInTraining)
+        known = recipe.optimizer in ("sgd", "adamw") and recipe.precision != "16-mixed"
+        return (
+            recipe.kernels == "auto" and devices.device.type == "cuda" and devices.world_size == 1 and alike and known
+        )
 
     @property
     def kept(self) -> DescribedModule:
@@ -110,6 +135,8 @@ class Learner:
         """Set what depends on the epoch (from 0): training mode, and which weights stand still."""
         backbone = cast(nn.Module, self.model.backbone)
         frozen = epoch < self.recipe.finetune.freeze_epochs
+        if self._recorded is not None and frozen != bool(self._frozen):
+            self._recorded.forget()
         self.network.train()
         backbone.train(not frozen)
         self._frozen = list(backbone.parameters()) if frozen else []
@@ -129,17 +156,34 @@ class Learner:
         torch.manual_seed((self.recipe.seed * 1_000_003 + number) * self.devices.world_size + self.devices.rank)
         skips = self.recipe.on_nan == "skip"
         statistics = [buffer.clone() for buffer in self.body.buffers()] if skips else []
+        lessons = [self._prepared(batch, number, place) for place, batch in enumerate(batches)]
+        if self._recorded is not None:
+            figures = self._recorded.gradients(lessons[0].pictures, lessons[0].targets)
+        else:
+            figures = self._gradients(lessons)
+        loss, norm, pictures = figures.tolist()
         try:
-            step = self._gradients([self._prepared(batch, number, place) for place, batch in enumerate(batches)])
-            self._clip()
+            self._check(loss, norm)
         except NotFinite:
             for buffer, before in zip(self.body.buffers(), statistics, strict=skips):
                 buffer.copy_(before)
             raise
+        (self._recorded.update if self._recorded is not None else self._update)()
+        return Step(loss, round(pictures))
+
+    def _check(self, loss: float, norm: float) -> None:
+        """Raises NotFinite; in fp16 a norm that is not finite only means that the loss scale must fall."""
+        if not math.isfinite(loss):
+            raise NotFinite("loss", loss)
+        if self.recipe.precision != "16-mixed" and not math.isfinite(norm):
+            raise NotFinite("gradient", norm)
+
+    def _update(self) -> Tensor:
+        """Move the weights by their gradients, and the average after them."""
         self.fabric_optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        return step
+        return torch.empty(0)
 
     def _prepared(self, batch: Batch, number: int, place: int) -> Lesson:
         """Pictures and targets on the device, mixed or thinned out where the recipe says so."""
@@ -155,25 +199,33 @@ class Learner:
         grid = Grid.drawn(recipe.loss.stride, recipe.seed, number)
         return Lesson(pictures, grid.of(targets) if targets.ndim == 3 else targets, grid)
 
-    def _gradients(self, batches: list[Lesson]) -> Step:
-        """Leave in `.grad` the gradient of the loss over all batches and processes."""
+    def _gradients_of_one(self, pictures: Tensor, targets: Tensor) -> Tensor:
+        return self._gradients([Lesson(pictures, targets, Grid())])
+
+    def _gradients(self, batches: list[Lesson]) -> Tensor:
+        """Leave in `.grad` the gradient of the loss over all batches and processes, scaled down to the recipe's norm.
+
+        Returns:
+            (3,) float64 on the device: the loss, the gradient's norm before, the number of pictures.
+        """
         devices = self.devices
         counts = torch.stack([torch.stack(self.criterion.totals(batch.targets)) for batch in batches])
         totals = Totals(*devices.total(counts.sum(0)))
         self.fabric_optimizer.zero_grad()
-        total = 0.0
+        losses = []
         for place, batch in enumerate(batches):
             with devices.adding_up(self.network, more_to_come=place < len(batches) - 1):
                 loss = self._loss(batch, totals)
-                value = devices.total(loss.detach()).item()
-                if not math.isfinite(value):
-                    raise NotFinite("loss", value)
+                losses.append(devices.total(loss.detach()))
                 # DDP takes the mean over processes of what is a sum here.
                 devices.fabric.backward(loss * devices.world_size)
-            total += value
         for weight in self._frozen:
             weight.grad = None
-        return Step(total, round(totals.pictures.item()))
+        norm = devices.fabric.clip_gradients(
+            self.network, self.fabric_optimizer, max_norm=self.recipe.clip_norm or math.inf, error_if_nonfinite=False
+        )
+        assert norm is not None
+        return torch.stack([torch.stack(losses).sum(), norm, totals.pictures]).double()
 
     def _loss(self, batch: Lesson, totals: Totals) -> Tensor:
         taught = None
@@ -198,22 +250,6 @@ class Learner:
                 "to average; use --batch-size 2 or more, a larger --size, or more pictures"
             ) from error
 
-    def _clip(self) -> None:
-        """Scale the gradients down to the recipe's norm.
-
-        Raises:
-            NotFinite: the norm is not; except in fp16, where that only means that the loss scale must fall.
-        """
-        limit = self.recipe.clip_norm or math.inf
-        norm = self.devices.fabric.clip_gradients(
-            self.network,
-            self.fabric_optimizer,
-            max_norm=limit,
-            error_if_nonfinite=False,
-        )
-        if norm is not None and self.recipe.precision != "16-mixed" and not math.isfinite(norm.item()):
-            raise NotFinite("gradient", norm.item())
-
     # ---------------------------------------------------------------- stopping and going on
 
     def state(self) -> dict[str, Any]:
@@ -231,4 +267,7 @@ class Learner:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self._recorded is not None:
+            keep_rates_on(self.devices.device, self.optimizer)
+            self._recorded.forget()
         self.devices.fabric.strategy.precision.load_state_dict(state["precision"])

@@ -10,11 +10,12 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
-from hswish.data import BadFile, Batch, DataSource, PictureDataset, TrainLoader, raise_fatal, too_many_bad
+from hswish.data import BadFile, Batch, DataSource, HeldLoader, PictureDataset, TrainLoader, raise_fatal, too_many_bad
 from hswish.data.workers import worker_deaths
 from hswish.evaluate import Evaluation, evaluate
 from hswish.models import DescribedModule, load, save
@@ -88,8 +89,10 @@ class Trainer:
                     began = time.monotonic()
                     self._train_epoch(stop)
                     seconds = time.monotonic() - began
-                    evaluation = self._validate(self.learner.kept, stop)
-                    self._finish_epoch(evaluation, seconds)
+                    if self._validates(at.epoch + 1):
+                        self._finish_epoch(self._validate(self.learner.kept, stop), seconds)
+                    else:
+                        at.begin_epoch()
                 if not at.finished:
                     self._finish_run(stop)
         except KeyboardInterrupt:  # a second Ctrl-C: the last checkpoint stands
@@ -155,6 +158,10 @@ class Trainer:
 
     # ---------------------------------------------------------------- measuring and keeping
 
+    def _validates(self, epoch: int) -> bool:
+        """Whether epoch `epoch`, from 1, ends with a validation."""
+        return epoch % self.recipe.validate_epochs == 0 or epoch == self.recipe.epochs
+
     def _validate(self, network: DescribedModule, stop: StopRequest) -> Evaluation:
         def progress(done: int, total: int) -> None:
             if stop.asked and self.devices.world_size == 1:  # several processes have to stop together
@@ -209,7 +216,7 @@ class Trainer:
     def _has_stalled(self) -> bool:
         """Whether the recipe's patience with epochs that are no better is at its end."""
         patience, since = self.recipe.patience, self.at.epoch - self.at.best_epoch
-        if not patience or since < patience:
+        if not patience or since < patience or not self._validates(self.at.epoch):
             return False
         self.reporter.note(f"stopped early: no better for {since} epochs than epoch {self.at.best_epoch}")
         return True
@@ -218,7 +225,7 @@ class Trainer:
         """Measure the best network's batch norms anew, and keep them where they score higher."""
         if self.recipe.bn_batches and self.run_folder.best.exists():
             best = channels_last(load(self.run_folder.best)).to(self.devices.device)
-            loader = self._loader(0, 1)  # the same batches in every process
+            loader = self.loader if self.devices.world_size == 1 else self._loader(0, 1)  # every process the same
             batches = itertools.islice(loader.epoch(self.recipe.epochs), self.recipe.bn_batches)
             recalibrate(best, (batch.pictures for batch in batches if len(batch)), self.devices.device)
             evaluation = self._validate(best, stop)
@@ -238,12 +245,13 @@ class Trainer:
             save(network, self.run_folder.best)
         self.devices.wait()  # the others read it at the end
 
-    def _loader(self, rank: int, world_size: int) -> TrainLoader:
+    def _loader(self, rank: int, world_size: int) -> TrainLoader | HeldLoader:
         recipe = self.recipe
         share, rest = divmod(recipe.batch_size, world_size)
         if rest:
             raise OptionError(f"batch_size is {recipe.batch_size}, no multiple of the {world_size} processes")
-        return TrainLoader(
+        make = partial(HeldLoader, device=self.devices.device) if recipe.held else TrainLoader
+        return make(
             self.dataset, batch_size=share, seed=recipe.seed, workers=self.workers, rank=rank, world_size=world_size
         )
 

@@ -81,13 +81,17 @@ class Criterion(nn.Module):
 
     def totals(self, targets: Tensor) -> Totals:
         """What one batch of labels (N,), soft targets (N, K) or masks (N, H, W) counts."""
-        pictures = torch.tensor(float(len(targets)), device=targets.device)
+        pictures = torch.full((), float(len(targets)), device=targets.device)
         weight = self.class_weights
         if targets.is_floating_point():
             return Totals(pictures if weight is None else (targets * weight).sum(), pictures, pictures)
-        labels = targets[targets != IGNORE_INDEX] if targets.ndim == 3 else targets
-        labelled = torch.tensor(float(labels.numel()), device=targets.device)
-        return Totals(labelled if weight is None else weight[labels.long()].sum(), labelled, pictures)
+        if targets.ndim == 1:
+            return Totals(pictures if weight is None else weight[targets].sum(), pictures, pictures)
+        counted = targets != IGNORE_INDEX
+        labelled = counted.sum().float()
+        if weight is None:
+            return Totals(labelled, labelled, pictures)
+        return Totals((weight[torch.where(counted, targets, 0).long()] * counted).sum(), labelled, pictures)
 
     def forward(
         self,

@@ -40,7 +40,19 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give each group its share of the schedule's rate."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group["lr_factor"]
+        rate = lr * group["lr_factor"]
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def keep_rates_on(device: torch.device, optimizer: torch.optim.Optimizer) -> None:
+    """Have a recorded step of `optimizer` read the rate of its time, not of the recording's."""
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        if "capturable" in group:
+            group["capturable"] = True
 
 
 def lr_factor(name: str, blocks: int, care: FineTuning) -> float:

@@ -29,6 +29,8 @@ class Recipe:
     """passes over the training pictures"""
     patience: int = 0
     """stop after so many epochs without a better validation; 0: never"""
+    validate_epochs: int = 1
+    """validate after every so many epochs, and after the last"""
     batch_size: int = 64
     """pictures that the network sees at once (of all processes together, where there are several)"""
     accumulate: int = 1
@@ -82,6 +84,8 @@ class Recipe:
     """rate at which the last residual block is left out; the earlier ones less, in proportion (arXiv 1603.09382)"""
     augment: Augment = field(default_factory=Augment)
     """what happens to a training picture"""
+    held: bool = False
+    """each picture is decoded once and held on the device, which augments it: for data that fits a GPU's memory"""
     mixup: float = 0.0
     """two pictures blend and so do their labels: a of the share's Beta(a, a); 0: never (arXiv 1710.09412)"""
     cutmix: float = 0.0
@@ -96,14 +100,22 @@ class Recipe:
     compiled: bool = False
     """by torch.compile: slow to start, faster on a GPU"""
     kernels: Literal["auto", "torch"] = "auto"
-    """of a CPU: auto takes the native engine's, where the install has them, for depthwise layers and norms"""
+    """auto takes ours for depthwise layers and norms, where the install has them: the native engine's on a CPU, on a
+    GPU Triton's, and records the step of a classifier"""
     on_nan: Literal["stop", "skip"] = "stop"
     """what a loss or gradient that is not finite does: stop, or skip the step (ten an epoch at most)"""
     seed: int = 0
     """of weights, order, augmentation, dropout and splits"""
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("accumulate", 1), ("patience", 0), ("bn_batches", 0)):
+        for name, least in (
+            ("epochs", 1),
+            ("batch_size", 1),
+            ("accumulate", 1),
+            ("patience", 0),
+            ("bn_batches", 0),
+            ("validate_epochs", 1),
+        ):
             check_number(self, name, least=least, whole=True)
         check_number(self, "seed", least=0, whole=True)
         if self.seed >= 2**32:
