@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hswish.models import DescribedModule, create_model
 from hswish.spec.errors import OptionError
 from hswish.train import Recipe
 from hswish.train.devices import Devices
-from hswish.train.learner import Learner, NotFinite
+from hswish.train.learner import Learner, Lesson, NotFinite
 from hswish.train.teacher import Teacher
 
 PLAIN = Recipe(ema_decay=0.0, dropout=0.0, label_smoothing=0.0, clip_norm=0.0, optimizer="sgd", momentum=0.0, lr=0.1)
@@ -223,3 +224,36 @@ def test_a_compiled_step_is_the_plain_one(backend: str, monkeypatch: pytest.Monk
         made = learner(network(), PLAIN.with_changes({"compiled": compiled}))
         losses.append([made.step([batch(4)], number, lr=0.1).loss for number in range(3)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("mobilenet_v3_small", {"optimizer": "sgd", "clip_norm": 1.0, "label_smoothing": 0.1}),
+        ("lraspp_mobilenet_v3_small", {"loss.stride": 2, "loss.region": "lovasz", "loss.auxiliary": 0.4}),
+        ("lraspp_mobilenet_v3_small", {"loss.region": "dice", "loss.pixel": "focal"}),
+    ],
+)
+def test_a_step_asks_nothing_of_the_device(name: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On `meta` there is no value to give, as there is none while a GPU records."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows no `meta`
+    made = learner(network(name), PLAIN.with_changes(changes), class_weights=torch.ones(3))
+    made.body.to("meta")
+    made.criterion.to("meta")
+    for group in made.optimizer.param_groups:
+        group["params"] = list(made.body.parameters())
+    whole = batch(4, masks=name.startswith("lraspp"))
+    lesson = Lesson(*made._prepared(whole, 0, 0))
+    pictures, targets, corner = (tensor.to("meta") for tensor in lesson.tensors())
+    assert lesson.on_full_grid
+    assert made._gradients_of_one(pictures, targets, corner).shape == (3,)
+
+
+def test_a_grid_that_begins_at_a_tensor_is_the_same() -> None:
+    recipe = PLAIN.with_changes({"loss.stride": 2, "loss.auxiliary": 0.4})
+    made = [learner(network("lraspp_mobilenet_v3_small"), recipe) for _ in range(2)]
+    lesson = made[0]._prepared(batch(4, masks=True), 5, 0)
+    plain, read = made[0]._gradients([lesson]), made[1]._gradients_of_one(*lesson.tensors())
+    assert torch.equal(plain, read)
+    gradients = [[weight.grad for weight in one.body.parameters()] for one in made]
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True) if one is not None)

@@ -57,6 +57,16 @@ class Lesson(NamedTuple):
     """(N,), (N, K) if mixed, or masks on the grid (N, h, w)"""
     grid: Grid
 
+    @property
+    def on_full_grid(self) -> bool:
+        """Whether the grid has as many rows and columns wherever it begins."""
+        return not any(side % self.grid.stride for side in self.pictures.shape[-2:])
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Everything but the grid's stride, as a recorded step takes it."""
+        corner = torch.tensor([self.grid.top, self.grid.left], device=self.pictures.device)
+        return self.pictures, self.targets, corner
+
 
 class _RecordedStep(NamedTuple):
     """The two halves of a step; between them the loss is looked at."""
@@ -120,7 +130,7 @@ class Learner:
     def _records(self) -> bool:
         """Whether the steps are alike and ask the GPU for nothing, so that one can be recorded."""
         recipe, devices = self.recipe, self.devices
-        alike = recipe.accumulate == 1 and not isinstance(self.body, SegmenterInTraining)
+        alike = recipe.accumulate == 1 and recipe.loss.pixel != "ohem" and (self.teacher is None or not self._on_grid)
         known = recipe.optimizer in ("sgd", "adamw") and recipe.precision != "16-mixed"
         return (
             recipe.kernels == "auto" and devices.device.type == "cuda" and devices.world_size == 1 and alike and known
@@ -157,8 +167,8 @@ class Learner:
         skips = self.recipe.on_nan == "skip"
         statistics = [buffer.clone() for buffer in self.body.buffers()] if skips else []
         lessons = [self._prepared(batch, number, place) for place, batch in enumerate(batches)]
-        if self._recorded is not None:
-            figures = self._recorded.gradients(lessons[0].pictures, lessons[0].targets)
+        if self._recorded is not None and lessons[0].on_full_grid:
+            figures = self._recorded.gradients(*lessons[0].tensors())
         else:
             figures = self._gradients(lessons)
         loss, norm, pictures = figures.tolist()
@@ -199,8 +209,8 @@ class Learner:
         grid = Grid.drawn(recipe.loss.stride, recipe.seed, number)
         return Lesson(pictures, grid.of(targets) if targets.ndim == 3 else targets, grid)
 
-    def _gradients_of_one(self, pictures: Tensor, targets: Tensor) -> Tensor:
-        return self._gradients([Lesson(pictures, targets, Grid())])
+    def _gradients_of_one(self, pictures: Tensor, targets: Tensor, corner: Tensor) -> Tensor:
+        return self._gradients([Lesson(pictures, targets, Grid(self.recipe.loss.stride, *corner))])
 
     def _gradients(self, batches: list[Lesson]) -> Tensor:
         """Leave in `.grad` the gradient of the loss over all batches and processes, scaled down to the recipe's norm.

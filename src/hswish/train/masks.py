@@ -7,7 +7,6 @@ others at each step, so that over the steps every pixel is learnt (the gradient'
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,11 +18,14 @@ from hswish.models.segmenter import Segmenter
 
 
 class Grid(NamedTuple):
-    """Every `stride`-th row from `top`, every `stride`-th column from `left`."""
+    """Every `stride`-th row from `top`, every `stride`-th column from `left`.
+
+    In a recorded step, `top` and `left` are tensors, read anew at each replay; sides are then multiples of `stride`.
+    """
 
     stride: int = 1
-    top: int = 0
-    left: int = 0
+    top: int | Tensor = 0
+    left: int | Tensor = 0
 
     @classmethod
     def drawn(cls, stride: int, seed: int, step: int) -> Grid:
@@ -76,21 +78,23 @@ def upsample_on(logits: Tensor, size: tuple[int, int], grid: Grid, align_corners
     with torch.autocast(logits.device.type, enabled=False):
         small = logits.float().contiguous()
         rows, columns = (
-            _weights(inside, outside, first, grid.stride, align_corners).to(small.device)
+            _weights(inside, outside, first, grid.stride, align_corners, small.device)
             for inside, outside, first in zip(small.shape[-2:], size, grid[1:], strict=True)
         )
         return rows @ (small @ columns.T)
 
 
-@lru_cache(maxsize=64)
-def _weights(inside: int, outside: int, first: int, stride: int, align_corners: bool) -> Tensor:
+def _weights(
+    inside: int, outside: int, first: int | Tensor, stride: int, align_corners: bool, device: torch.device
+) -> Tensor:
     """How the pixels first, first + stride, ... of a line of `outside` mix a line of `inside`; (those, inside)."""
-    at = torch.arange(first, max(first, outside), stride, dtype=torch.float64)
+    count = outside // stride if isinstance(first, Tensor) else len(range(first, outside, stride))
+    at = first + stride * torch.arange(count, dtype=torch.float64, device=device)
     if align_corners:
         at = at * ((inside - 1) / max(outside - 1, 1))
     else:
         at = ((at + 0.5) * (inside / outside) - 0.5).clamp(0, inside - 1)
-    return (1 - (at[:, None] - torch.arange(inside)).abs()).clamp(min=0).float()
+    return (1 - (at[:, None] - torch.arange(inside, device=device)).abs()).clamp(min=0).float()
 
 
 def _middle(widths: tuple[int, ...]) -> int:

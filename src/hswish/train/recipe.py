@@ -101,7 +101,7 @@ class Recipe:
     """by torch.compile: slow to start, faster on a GPU"""
     kernels: Literal["auto", "torch"] = "auto"
     """auto takes ours for depthwise layers and norms, where the install has them: the native engine's on a CPU, on a
-    GPU Triton's, and records the step of a classifier"""
+    GPU Triton's, and records the step"""
     on_nan: Literal["stop", "skip"] = "stop"
     """what a loss or gradient that is not finite does: stop, or skip the step (ten an epoch at most)"""
     seed: int = 0

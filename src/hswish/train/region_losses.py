@@ -7,7 +7,6 @@ not show are left out: their overlap is no matter of degree.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from hswish.spec.palette import IGNORE_INDEX
@@ -15,11 +14,11 @@ from hswish.spec.palette import IGNORE_INDEX
 
 def dice(probabilities: Tensor, masks: Tensor) -> Tensor:
     """1 - 2 |A and B| / (|A| + |B|), the mean over the classes shown (arXiv 1606.04797)."""
-    found, shown = _labelled(probabilities, masks)
-    both = (found * shown).sum(0)
-    either = found.sum(0) + shown.sum(0)
-    present = shown.any(0)
-    return (1 - 2 * both[present] / either[present]).sum() / present.sum().clamp(min=1)
+    found, shown, counted = _pixels(probabilities, masks)
+    both = (found * shown).sum(1)
+    either = (found * counted).sum(1) + shown.sum(1)
+    present = shown.any(1)
+    return _mean_of(1 - 2 * both / either.clamp(min=1e-12), present)
 
 
 def lovasz_softmax(probabilities: Tensor, masks: Tensor) -> Tensor:
@@ -28,23 +27,28 @@ def lovasz_softmax(probabilities: Tensor, masks: Tensor) -> Tensor:
     For each class the errors |t - p| are sorted, largest first; each weighs as much as it adds
     to 1 - IoU when the pixels before it are wrong already. The gradient is that of the score itself.
     """
-    found, shown = _labelled(probabilities, masks)
-    losses = []
-    for index in torch.nonzero(shown.any(0)).flatten().tolist():
-        truth = shown[:, index]
-        errors, order = (truth - found[:, index]).abs().sort(descending=True)
-        truth = truth[order]
-        left = truth.sum() - truth.cumsum(0)  # of the class, not yet wrong
-        union = truth.sum() + (1 - truth).cumsum(0)  # the class and what was wrongly added to it
-        loss_so_far = 1 - left / union
-        added = torch.diff(loss_so_far, prepend=loss_so_far.new_zeros(1))
-        losses.append((errors * added).sum())
-    return torch.stack(losses).mean() if losses else found.sum() * 0.0
+    found, shown, counted = _pixels(probabilities, masks)
+    # Pixels that are not labelled come last and add nothing.
+    errors, order = torch.where(counted, (shown - found).abs(), -1.0).sort(1, descending=True)
+    truth, valid = shown.gather(1, order), errors >= 0
+    size = truth.sum(1, keepdim=True)
+    left = size - truth.cumsum(1)  # of the class, not yet wrong
+    union = size + ((1 - truth) * valid).cumsum(1)  # the class and what was wrongly added to it
+    loss_so_far = 1 - left / union.clamp(min=1)
+    added = torch.diff(loss_so_far, dim=1, prepend=torch.zeros_like(size))
+    return _mean_of((errors.clamp(min=0) * added).sum(1), size[:, 0] > 0)
 
 
-def _labelled(probabilities: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """The M labelled pixels: their probabilities (M, K), and the truth as 0 and 1 (M, K)."""
-    classes = probabilities.shape[1]
-    counted = masks != IGNORE_INDEX
-    found = probabilities.movedim(1, -1)[counted]
-    return found, F.one_hot(masks[counted].long(), classes).to(found.dtype)
+def _pixels(probabilities: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of all M pixels: their probabilities (K, M), the truth as 0 and 1 (K, M), which are labelled (M,).
+
+    Nothing is taken out, so that shapes are known without a look at the values: a GPU's step can be recorded.
+    """
+    labels = masks.flatten()
+    shown = labels == torch.arange(probabilities.shape[1], device=masks.device)[:, None]
+    return probabilities.transpose(0, 1).flatten(1), shown.to(probabilities.dtype), labels != IGNORE_INDEX
+
+
+def _mean_of(losses: Tensor, present: Tensor) -> Tensor:
+    """The mean of `losses` (K,) where `present`; 0 where none is."""
+    return torch.where(present, losses, 0.0).sum() / present.sum().clamp(min=1)
