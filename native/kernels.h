@@ -65,5 +65,6 @@ namespace avx2 { extern const Kernels table; }
 namespace avx512 { extern const Kernels table; }
 namespace neon { extern const Kernels table; }
 namespace avx512bf16 { extern const Bf16Kernels table; }
+namespace amx { extern const Bf16Kernels table; }
 
 }  // namespace hswish

@@ -8,12 +8,30 @@
 #include <sys/auxv.h>
 #endif
 
+#if defined(HSWISH_AMX) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "plan.h"
 
 namespace hswish {
 
+#if defined(HSWISH_AMX) && defined(__linux__)
+// Whether the processor multiplies halves in tile registers and the system lets this process have them: it has to
+// be asked, because their 8 KB are saved with each thread.
+inline bool have_tiles() {
+  constexpr unsigned bf16 = 1u << 22, tile = 1u << 24;  // of leaf 7, edx
+  constexpr int request = 0x1023, tile_data = 18;       // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & bf16) && (d & tile) &&
+         syscall(SYS_arch_prctl, request, tile_data) == 0;
+}
+#endif
+
 // From the plainest to the widest. `avx512vnni` differs from `avx512` in its 8-bit kernels, and multiplies halves
-// where the processor does; `neondot` differs from `neon` in its 8-bit kernels.
+// where the processor does; `avx512amx` multiplies halves in tile registers; `neondot` differs from `neon` in its 8-bit kernels.
 inline const std::vector<Level>& levels() {
 #if defined(__x86_64__)
   static const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -25,7 +43,12 @@ inline const std::vector<Level>& levels() {
                                          {"avx2", &avx2::table, &avx2::int8_table, avx2},
                                          {"avx512", &avx512::table, &avx2::int8_table, avx512},
                                          {"avx512vnni", &avx512::table, &avx512vnni::int8_table, vnni,
-                                          bf16 ? &avx512bf16::table : nullptr}};
+                                          bf16 ? &avx512bf16::table : nullptr},
+#if defined(HSWISH_AMX) && defined(__linux__)
+                                         {"avx512amx", &avx512::table, &avx512vnni::int8_table, bf16 && have_tiles(),
+                                          &amx::table},
+#endif
+  };
 #elif defined(__aarch64__)
 #if defined(__linux__)
   static const bool dot = getauxval(AT_HWCAP) & HWCAP_ASIMDDP;

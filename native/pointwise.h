@@ -81,10 +81,22 @@ static void single(const float* x, const T* w, long k, const float* bias, float*
   }
 }
 
+}  // namespace hswish::HSWISH_LEVEL
+
+#if defined(__AMX_BF16__)
+#include "amx.h"
+#endif
+
+namespace hswish::HSWISH_LEVEL {
+
 // Runs `pixels` pixels through one panel of `NV` vectors, in tiles of nearly one size.
 template <class V, int NV, Act act, bool residual, class T, class Y, int... I>
 static void panel(const T* x, long x_stride, const T* w, long k, const float* bias, Y* out, long out_stride,
                   const Y* res, long res_stride, long pixels, std::integer_sequence<int, I...>) {
+#if defined(__AMX_BF16__)
+  if constexpr (std::is_same_v<T, Bf16>)
+    return tile_panel<V, NV, act, residual>(x, x_stride, w, k, bias, out, out_stride, res, res_stride, pixels);
+#endif
   using Tile = void (*)(const T*, long, const T*, long, const float*, Y*, long, const Y*, long, const float*, long);
   static constexpr Tile tiles[] = {tile<V, I + 1, NV, act, residual, T, Y>...};
   constexpr long most = sizeof...(I);

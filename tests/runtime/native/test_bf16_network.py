@@ -50,7 +50,8 @@ def error(found: np.ndarray, wanted: np.ndarray) -> float:
 @pytest.mark.parametrize(("name", "options"), CASES, ids=lambda value: str(value))
 def test_answers_are_as_near_as_torchs(name: str, options: dict[str, Any], engine: ModuleType, build: Build) -> None:
     model, path = build(name, **options)
-    x = pictures(model, 2, 75, 53)
+    # Of two numbers alone the error may be anything.
+    x = pictures(model, 2 if options.get("num_classes") != 1 else 12, 75, 53)
     wanted = truth(model, x)
     ours, theirs = error(NativeEngine(path, 1, "bfloat16").run(x), wanted), error(in_torch(model, x), wanted)
     assert 1e-4 < ours < 1.5 * theirs < 0.3
