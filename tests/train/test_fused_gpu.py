@@ -56,7 +56,7 @@ def test_depthwise_there_and_back(
 
 
 @pytest.mark.parametrize("act", [0, 1, 2])
-@pytest.mark.parametrize("channels", [16, 72, 200])
+@pytest.mark.parametrize("channels", [16, 72])
 def test_norm_and_non_linearity_there_and_back(act: int, channels: int) -> None:
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.03).to(DEVICE)

@@ -158,6 +158,20 @@ def moments(x, sums, pixels, eighths, tiles, BLOCK_P: tl.constexpr, BLOCK_C: tl.
 
 
 @triton.jit
+def _of_all_chunks(sums, chunks, channel, channels, BLOCK_K: tl.constexpr, BLOCK_C: tl.constexpr):
+    """Both sums (C,) over all chunks of sums (chunks, 2, C), in float64."""
+    first = tl.zeros((BLOCK_K, BLOCK_C), tl.float64)
+    second = tl.zeros((BLOCK_K, BLOCK_C), tl.float64)
+    for start in range(0, chunks, BLOCK_K):
+        chunk = start + tl.arange(0, BLOCK_K)
+        mask = (chunk < chunks)[:, None] & (channel < channels)[None, :]
+        place = sums + chunk[:, None] * 2 * channels + channel[None, :]
+        first += tl.load(place, mask, other=0.0).to(tl.float64)
+        second += tl.load(place + channels, mask, other=0.0).to(tl.float64)
+    return tl.sum(first, 0), tl.sum(second, 0)
+
+
+@triton.jit
 def moments_end(
     sums, gamma, beta, running_mean, running_var, kept, chunks, count, eighths, momentum, eps,
     BLOCK_K: tl.constexpr, BLOCK_C: tl.constexpr,
@@ -166,16 +180,9 @@ def moments_end(
     channels = eighths * 8
     channel = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
     inside_c = channel < channels
-    first = tl.zeros((BLOCK_K, BLOCK_C), tl.float64)
-    second = tl.zeros((BLOCK_K, BLOCK_C), tl.float64)
-    for start in range(0, chunks, BLOCK_K):
-        chunk = start + tl.arange(0, BLOCK_K)
-        mask = (chunk < chunks)[:, None] & inside_c[None, :]
-        place = sums + chunk[:, None] * 2 * channels + channel[None, :]
-        first += tl.load(place, mask, other=0.0).to(tl.float64)
-        second += tl.load(place + channels, mask, other=0.0).to(tl.float64)
-    mean = tl.sum(first, 0) / count
-    var = tl.sum(second, 0) / count - mean * mean
+    first, second = _of_all_chunks(sums, chunks, channel, channels, BLOCK_K, BLOCK_C)
+    mean = first / count
+    var = second / count - mean * mean
     var = tl.where(var > 0, var, 0.0)
     inverse = 1.0 / tl.sqrt(var + eps)
     scale = tl.load(gamma + channel, inside_c, other=0.0).to(tl.float64) * inverse
@@ -265,19 +272,12 @@ def gradients_end(
     channels = eighths * 8
     channel = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
     inside_c = channel < channels
-    first = tl.zeros((BLOCK_K, BLOCK_C), tl.float64)
-    second = tl.zeros((BLOCK_K, BLOCK_C), tl.float64)
-    for start in range(0, chunks, BLOCK_K):
-        chunk = start + tl.arange(0, BLOCK_K)
-        mask = (chunk < chunks)[:, None] & inside_c[None, :]
-        place = sums + chunk[:, None] * 2 * channels + channel[None, :]
-        first += tl.load(place, mask, other=0.0).to(tl.float64)
-        second += tl.load(place + channels, mask, other=0.0).to(tl.float64)
+    first, second = _of_all_chunks(sums, chunks, channel, channels, BLOCK_K, BLOCK_C)
     scale = tl.load(kept + channel, inside_c, other=0.0).to(tl.float64)
     mean = tl.load(kept + 2 * channels + channel, inside_c, other=0.0).to(tl.float64)
     inverse = tl.load(kept + 3 * channels + channel, inside_c, other=0.0).to(tl.float64)
-    beta = tl.sum(first, 0)
-    gamma = tl.sum(second, 0) * inverse
+    beta = first
+    gamma = second * inverse
     slope = -scale * gamma * inverse / count
     offset = -scale * beta / count - slope * mean
     tl.store(of_gamma + channel, gamma.to(tl.float32), inside_c)
