@@ -29,11 +29,16 @@ EVERYTHING = {
     "plain": {},
     "ema that warms up": {"ema_decay": 0.998},
     "accumulation": {"accumulate": 3, "batch_size": 2},
-    "mixing": {"mixup": 0.2, "cutmix": 1.0},
+    "mixing, held, validated now and then": {
+        "mixup": 0.2,
+        "cutmix": 1.0,
+        "held": True,
+        "validate_epochs": 2,
+        "augment.policy": "trivial",
+    },
     "drop path, rmsprop, steps": {"drop_path": 0.3, "optimizer": "rmsprop", "schedule": "step"},
     "batch norms measured anew": {"bn_batches": 2},
     "early stop": {"epochs": 6, "patience": 1, "lr": 1e-7},
-    "held, validated now and then": {"held": True, "validate_epochs": 2, "augment.policy": "trivial"},
     "focal, bf16": {"loss.pixel": "focal", "precision": "bf16-mixed"},
 }
 
