@@ -14,6 +14,7 @@ from hswish.data import Batch
 from hswish.models import DescribedModule, create_model
 from hswish.spec.errors import OptionError
 from hswish.train import Recipe
+from hswish.train import learner as learner_module
 from hswish.train.devices import Devices
 from hswish.train.learner import Learner, Lesson, NotFinite
 from hswish.train.teacher import Teacher
@@ -257,3 +258,20 @@ def test_a_grid_that_begins_at_a_tensor_is_the_same() -> None:
     assert torch.equal(plain, read)
     gradients = [[weight.grad for weight in one.body.parameters()] for one in made]
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True) if one is not None)
+
+
+def test_gradients_stay_where_a_recorded_update_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after a batch of another size, which is not replayed; and the steps are those of plain calls."""
+    monkeypatch.setattr(learner_module, "Recorded", lambda function: function)
+    model, batches = network(), [batch(4), batch(3, seed=1), batch(4, seed=2)]
+    weights, places = [], []
+    for records in (False, True):
+        monkeypatch.setattr(Learner, "_records", lambda self, records=records: records)
+        made = learner(copy.deepcopy(model))
+        for number, one in enumerate(batches):
+            made.step([one], number, lr=0.1)
+            if records:
+                places.append([id(weight.grad) for weight in made.body.parameters()])
+        weights.append(list(made.body.parameters()))
+    assert places[0] == places[1] == places[2]
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))

@@ -118,7 +118,7 @@ class TrainTransform:
         if task == "classification" and augment.scale[1] > 1:
             raise OptionError(f"scale is the part of the area that a crop keeps, at most 1, not {augment.scale!r}")
         self.augment, self.preprocess, self.task = augment, preprocess, task
-        self._fill = _mean_colour(preprocess)
+        self._fill = mean_colour(preprocess)
         self._pipeline = _pipeline(augment, preprocess, task, self._fill)
 
     def __call__(self, picture: Image.Image, target: Target, seed: int = 0) -> tuple[NDArray[np.float32], Target]:
@@ -222,7 +222,7 @@ def _import_albumentations() -> tuple[Any, Any]:
     return albumentations, cv2
 
 
-def _mean_colour(preprocess: Preprocess) -> tuple[int, int, int]:
+def mean_colour(preprocess: Preprocess) -> tuple[int, int, int]:
     """What padding is filled with, RGB: about zero once it is normalised."""
     values = [min(255, max(0, round(255 * value))) for value in preprocess.mean]
     if preprocess.channels == "BGR":

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hswish.data.augment import Augment, _mean_colour
+from hswish.data.augment import Augment, mean_colour
 from hswish.data.batch_colour import adjusted, hue_turned
 from hswish.data.batch_geometry import Array, Size, crops, mirrors, moves, sampled, zooms
 from hswish.data.batch_policy import STRENGTHS, apply_operation, draw_operation, operation_moves, operation_strengths
@@ -111,7 +111,7 @@ class BatchAugment:
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Fill colour, weights of grey, mean and standard deviation, each (C, 1, 1); copied once a device."""
         if device not in self._constants:
-            fill, grey = (_in_order(rgb, self.preprocess) for rgb in (_mean_colour(self.preprocess), _GREY))
+            fill, grey = (_in_order(rgb, self.preprocess) for rgb in (mean_colour(self.preprocess), _GREY))
             if self.preprocess.channels == "L":  # its fill is grey already, and a grey pixel its own grey
                 fill, grey = fill[:1], (1.0,)
             rows = torch.tensor([fill, grey, self.preprocess.mean, self.preprocess.std], dtype=torch.float32)

@@ -15,7 +15,7 @@ from torch import Tensor
 from hswish.data.augment import Augment
 from hswish.data.batch_colour import adjusted, equalized, posterized, sharpened, solarized, stretched
 from hswish.data.batch_geometry import Array, Size, moves
-from hswish.data.policy import _RANDOM, _TRIVIAL
+from hswish.data.policy import RANDOM, TRIVIAL
 
 OPERATIONS = (
     "nothing", "shear x", "shear y", "shift x", "shift y", "turn", "brightness", "contrast", "saturation",
@@ -39,7 +39,7 @@ def draw_operation(
 
 def operation_moves(augment: Augment, operation: NDArray[np.int64], signed: Array, size: Size) -> Array:
     """(N, 3, 3): what each operation adds to the map, the identity for those of colour."""
-    widest = _TRIVIAL if augment.policy == "trivial" else _RANDOM
+    widest = TRIVIAL if augment.policy == "trivial" else RANDOM
     angle = math.degrees(math.atan(widest.shear))
 
     def part(name: str, most: float) -> Array:
@@ -55,7 +55,7 @@ def operation_moves(augment: Augment, operation: NDArray[np.int64], signed: Arra
 
 def operation_strengths(augment: Augment, operation: NDArray[np.int64], signed: Array, strength: Array) -> Array:
     """(N, STRENGTHS): what each operation does to colours."""
-    widest = _TRIVIAL if augment.policy == "trivial" else _RANDOM
+    widest = TRIVIAL if augment.policy == "trivial" else RANDOM
 
     def where(name: str, value: Array | float, nothing: float) -> Array:
         return np.where(operation == OPERATIONS.index(name), value, nothing)

@@ -34,8 +34,8 @@ class _Widest:
     """bits a channel that are left"""
 
 
-_TRIVIAL = _Widest(shear=0.99, shift=32 / 224, turn=135.0, colour=0.99, bits=2)
-_RANDOM = _Widest(shear=0.3, shift=150 / 331, turn=30.0, colour=0.9, bits=4)
+TRIVIAL = _Widest(shear=0.99, shift=32 / 224, turn=135.0, colour=0.99, bits=2)
+RANDOM = _Widest(shear=0.3, shift=150 / 331, turn=30.0, colour=0.9, bits=4)
 
 Range = tuple[float, float]
 
@@ -48,7 +48,7 @@ def policy_step(A: Any, name: PolicyName, ops: int, strength: float, affine: dic
         ops, strength: of "random": how many operations, and of which strength in [0, 1].
         affine: what fills the border of a moved picture, as `A.Affine` takes it.
     """
-    widest = _TRIVIAL if name == "trivial" else _RANDOM
+    widest = TRIVIAL if name == "trivial" else RANDOM
 
     def signed(step: Callable[[Range], Any], most: float) -> Any:
         """A step of a strength between -most and most, or of plus or minus the one strength."""

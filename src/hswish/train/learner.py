@@ -131,7 +131,7 @@ class Learner:
         """Whether the steps are alike and ask the GPU for nothing, so that one can be recorded."""
         recipe, devices = self.recipe, self.devices
         alike = recipe.accumulate == 1 and recipe.loss.pixel != "ohem" and (self.teacher is None or not self._on_grid)
-        known = recipe.optimizer in ("sgd", "adamw") and recipe.precision != "16-mixed"
+        known = recipe.optimizer in ("sgd", "adamw") and recipe.precision != "16-mixed" and not recipe.compiled
         return (
             recipe.kernels == "auto" and devices.device.type == "cuda" and devices.world_size == 1 and alike and known
         )
@@ -221,7 +221,8 @@ class Learner:
         devices = self.devices
         counts = torch.stack([torch.stack(self.criterion.totals(batch.targets)) for batch in batches])
         totals = Totals(*devices.total(counts.sum(0)))
-        self.fabric_optimizer.zero_grad()
+        # A recorded update reads the gradients where they lay when it was recorded, so they stay there.
+        self.fabric_optimizer.zero_grad(set_to_none=self._recorded is None)
         losses = []
         for place, batch in enumerate(batches):
             with devices.adding_up(self.network, more_to_come=place < len(batches) - 1):
