@@ -3,15 +3,19 @@
 // The first layers of a network compute long over few weights, the last ones wait for many: two linear layers are
 // two thirds of MobileNetV3-Small's weights, and one pixel gives them nothing to compute meanwhile. So every step
 // of a sum over many pixels also asks the memory for one line of the weights that come later in the run. (Two lines
-// a step are more than the processor keeps in flight; it then drops them.)
+// a step are more than the processor keeps in flight; it then drops them.) It asks for no more than the second-level
+// cache holds beside the rest: what goes further ahead pushes out what is needed sooner.
 #pragma once
 
 namespace hswish {
+
+constexpr long AHEAD_LINES = 20 * 1024;  // of 64 bytes: 1.25 MB
 
 // The weights of one layer.
 struct Span {
   const float* data;
   long count;
+  long lines() const { return count / 16; }
 };
 
 // What the running thread has not asked for yet.
@@ -19,19 +23,20 @@ struct Ahead {
   const Span *next, *end;
   const float* at;  // of the span before `next`, where `lines` of 64 bytes are left
   long lines;
+  long allowed;     // lines; each step that begins allows as many more as it reads itself
 };
 
 extern __thread Ahead ahead;  // plan.cpp
 
-// Where the next `count` lines begin, and how many floats it is from one to the next: 0 where none are left.
+// Where the next `count` lines begin, and how many floats it is from one to the next: 0 where none are left or allowed.
 static inline const float* claim(long count, long& distance) {
   if (ahead.lines <= 0 && ahead.next < ahead.end) {
-    ahead.at = ahead.next->data, ahead.lines = ahead.next->count / 16;
+    ahead.at = ahead.next->data, ahead.lines = ahead.next->lines();
     ahead.next++;
   }
   const float* from = ahead.at;
-  distance = ahead.lines > 0 ? 16 : 0;
-  ahead.at += count * distance, ahead.lines -= count;
+  distance = ahead.lines > 0 && ahead.allowed > 0 ? 16 : 0;
+  if (distance) ahead.at += count * distance, ahead.lines -= count, ahead.allowed -= count;
   return from;
 }
 

@@ -53,6 +53,8 @@ static inline f32x8 multiply_add(f32x8 sum, pairs8 a, pairs8 b) {
   return (f32x8)_mm256_dpbf16_ps((__m256)sum, (__m256bh)a, (__m256bh)b);
 }
 
+static inline pairs8 lower(pairs16 v) { return (pairs8)_mm512_castsi512_si256((__m512i)v); }
+
 // The first or the second half of each pair, as floats.
 template <int which, class V>
 static inline V part(Pairs<V> pairs) {

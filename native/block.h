@@ -4,7 +4,7 @@
 //
 // The expanded tensor is the largest in the network and is never stored: one panel of its channels
 // is made a few rows at a time, and the depthwise convolution takes the rows while they are in cache.
-// The first block has no expansion: its rows are the stem's, made on the spot.
+// The first block has no expansion: its rows are the stem's, made on the spot, and kept where a residual wants them.
 // The panel's rows are floats however x and out are stored (T).
 #pragma once
 
@@ -52,7 +52,12 @@ static long block_work(const Depthwise& dw, const Geometry& g) {
 template <Act act, class T>
 static void make_row(const BlockRowsOf<T>& op, long row, long width, float* to) {
   const Geometry& g = op.geometry;
-  if (op.stem) return stem_row_any(*op.stem, op.stem_act, op.stem_geometry, *op.picture, row, to, op.stem_work);
+  if (op.stem) {
+    stem_row_any(*op.stem, op.stem_act, op.stem_geometry, *op.picture, row, to, op.stem_work);
+    if (op.rows_out && row >= op.rows_from && row < op.rows_to)
+      for (long i = 0; i < g.width * width; i += 8) store(op.rows_out + row * g.width * width + i, load<f32x8>(to + i));
+    return;
+  }
   const T* pixels = op.x + row * g.width * op.x_stride;
   const float* none = nullptr;
   if (op.expand.k) return pointwise_panel<act, false>(op.expand, op.first, pixels, op.x_stride, to, width, none, 0, g.width);
@@ -74,7 +79,12 @@ static void block_rows(const BlockRowsOf<T>& op, BlockState& state) {
   float* const zeros = op.work + strip.rows * row_size;
   const auto row_at = [&](long row) { return op.work + row % strip.rows * row_size; };
   if (state.made < 0) {  // the buffer's padding stays zero from here on
-    std::memset(op.work, 0, sizeof(float) * (strip.rows + 1) * row_size);
+    const long left = g.left * width, filled = g.width * width;
+    std::memset(zeros, 0, sizeof(float) * row_size);
+    for (float* row = op.work; row < zeros; row += row_size) {
+      std::memset(row, 0, sizeof(float) * left);
+      std::memset(row + left + filled, 0, sizeof(float) * (row_size - left - filled));
+    }
     state.made = 0;
     if (op.sums) std::memset(op.sums + op.first, 0, sizeof(float) * width);
   }

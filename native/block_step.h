@@ -45,12 +45,13 @@ class BlockStep : public Step {
   Shape kept() const override { return maps_; }
   long work(const Plan& plan) const override {
     const long rows = banded_ ? panels_ * buffer_ + strip_floats() : buffer_;
-    return std::max(rows, floats_for<T>(panel_ * project.op.k)) + (stem ? stem->work(plan) : 0);
+    return rows + (stem ? stem->work(plan) : 0);
   }
-  long scratch(const Plan&) const override {  // the depthwise output, the gate, the sums, the squeeze
+  long scratch(const Plan&) const override {  // the depthwise output, the gate, the sums, the squeeze, scaled weights
     if (banded_) return 0;
-    const long vectors = se ? 2 * round_up(maps_.channels, 16) + round_up(se->reduce.op.n, 16) : 0;
-    return map_floats() + vectors;
+    if (!se) return map_floats();
+    return map_floats() + 2 * round_up(maps_.channels, 16) + round_up(se->reduce.op.n, 16) +
+           floats_for<T>(project.op.n * project.op.k);
   }
 
   void run(Plan& plan) override {
@@ -66,7 +67,7 @@ class BlockStep : public Step {
       op.to = maps_.height;
       kernels_of<T>(plan).block_rows(op, state);
     });
-    if (!se) return project_maps(plan, maps);
+    if (!se) return project_maps(plan, project.op, maps);
 
     for (long c = 0; c < maps_.channels; c++) sums[c] /= maps_.pixels();
     float* squeezed = sums + round_up(maps_.channels, 16);
@@ -77,9 +78,9 @@ class BlockStep : public Step {
     // that somebody else wants to see before its gate stays as it is.
     if (se->first || (inner < 0 && maps_.pixels() < project.op.n)) {
       kernels_of<T>(plan).scale(maps, gate, maps_.channels, maps_.pixels(), se->first ? act : Act::none);
-      return project_maps(plan, maps);
+      return project_maps(plan, project.op, maps);
     }
-    project_scaled(plan, maps, gate);
+    project_scaled(plan, maps, gate, squeezed + round_up(se->reduce.op.n, 16));
   }
   void weights(std::vector<Span>& spans) const override {
     if (expand.op.k) spans.push_back(expand.span());
@@ -99,8 +100,8 @@ class BlockStep : public Step {
     require(expand.op.k ? round_up(expand.op.k, 8) == in_.channels && expand.op.n == channels : in_.channels == channels,
             "a block's expansion does not fit its input or its depthwise convolution");
     require(project.op.k == channels, "a block's projection does not fit its depthwise convolution");
-    require(!stem || (!expand.op.k && !residual && channels <= kernels_of<T>(plan).panel),
-            "a stem goes into a block without expansion or residual, of one panel of channels");
+    require(!stem || (!expand.op.k && channels <= kernels_of<T>(plan).panel),
+            "a stem goes into a block without expansion, of one panel of channels");
     require(!residual || (depthwise.op.stride == 1 && project.op.n == in_.channels), "a residual has two shapes");
     require(!se || (se->reduce.op.k == channels && round_up(se->expand.op.k, 8) == se->reduce.op.n &&
                     se->expand.op.n == channels),
@@ -123,32 +124,26 @@ class BlockStep : public Step {
                       0,
                       0};
     if (stem) op.stem = &stem->op(), op.picture = &plan.picture, op.stem_act = stem->act(), op.stem_geometry = stem->sizes();
+    if (stem && residual) op.rows_out = plan.map<T>(output), op.rows_to = maps_.height;
     return op;
   }
 
-  void project_maps(Plan& plan, const T* maps) const {
-    pointwise_parallel(plan, project.op, Act::none, maps, maps_.channels, plan.map<T>(output),
-                       residual ? plan.map<T>(inputs[0]) : nullptr, maps_.pixels());
+  // What the projection is added to. A stem in here leaves its rows where the sum will be.
+  const T* residual_map(Plan& plan) const { return residual ? plan.map<T>(stem ? output : inputs[0]) : nullptr; }
+
+  void project_maps(Plan& plan, const PointwiseOf<T>& op, const T* maps) const {
+    pointwise_parallel(plan, op, Act::none, maps, maps_.channels, plan.map<T>(output), residual_map(plan), maps_.pixels());
   }
 
-  // The projection by weights that are scaled on the way, panel by panel.
-  void project_scaled(Plan& plan, const T* maps, const float* gate) const {
-    const long n = project.op.n, channels = maps_.channels, pixels = maps_.pixels(), panel = panel_;
-    const long panels = (n + panel - 1) / panel, threads = plan.pool->count();
-    const long cache = (floats_for<T>(pixels * channels) + 65535) / 65536;
-    const long parts = std::max(threads == 1 ? 1 : std::max(1L, 2 * threads / panels), cache);
-    const long each = (pixels + parts - 1) / parts;
-    plan.pool->parallel(panels * parts, [&](long task, int thread) {
-      const long first = task % panels * panel, from = task / panels * each;
-      const long width = std::min(panel, n - first), count = std::min(each, pixels - from);
-      if (count <= 0) return;
-      T* scaled = reinterpret_cast<T*>(plan.work(thread));
-      kernels_of<T>(plan).scale_panel(scaled, project.op.weights + first * channels, gate, channels, width);
-      PointwiseOf<T> op{scaled, project.op.bias + first, channels, width};
-      const long at = first + from * n;
-      kernels_of<T>(plan).pointwise(op, Act::none, 0, maps + from * channels, channels, plan.map<T>(output) + at, n,
-                                    residual ? plan.map<T>(inputs[0]) + at : nullptr, count);
+  // The projection by weights that the gate has scaled.
+  void project_scaled(Plan& plan, const T* maps, const float* gate, float* room) const {
+    const long n = project.op.n, channels = maps_.channels, panel = panel_;
+    T* const scaled = reinterpret_cast<T*>(room);
+    plan.pool->parallel((n + panel - 1) / panel, [&](long task, int) {
+      const long first = task * panel, width = std::min(panel, n - first);
+      kernels_of<T>(plan).scale_panel(scaled + first * channels, project.op.weights + first * channels, gate, channels, width);
     });
+    project_maps(plan, {scaled, project.op.bias, channels, n}, maps);
   }
 
   // Each thread takes a band of rows from the input to the projection.
@@ -167,11 +162,12 @@ class BlockStep : public Step {
           BlockRowsOf<T> op = rows(plan, i, maps + i * panel, work + i * buffer_);
           op.stem_work = work + panels_ * buffer_ + strip_floats();
           op.from = y, op.to = y + count;
+          op.rows_from = band * each, op.rows_to = end;
           kernels_of<T>(plan).block_rows(op, states[i]);
         }
         for (long first = 0; first < n; first += panel)
           kernels_of<T>(plan).pointwise(project.op, Act::none, first, maps, channels, plan.map<T>(output) + from * n, n,
-                                        residual ? plan.map<T>(inputs[0]) + from * n : nullptr, count * maps_.width);
+                                        residual ? residual_map(plan) + from * n : nullptr, count * maps_.width);
       }
     });
   }

@@ -73,6 +73,8 @@ struct BlockRowsOf {
   Act stem_act = Act::none;
   Geometry stem_geometry{};
   float* stem_work = nullptr;
+  T* rows_out = nullptr;  // [height][width][channels]: gets the stem's rows [rows_from, rows_to), for a residual; or null
+  long rows_from = 0, rows_to = 0;
 };
 using BlockRows = BlockRowsOf<float>;
 

@@ -17,7 +17,9 @@ __thread Ahead ahead = {};
 
 // While it lives, the calling thread reads ahead.
 struct ReadingAhead {
-  explicit ReadingAhead(const std::vector<Span>& weights) { ahead = {weights.data(), weights.data() + weights.size(), nullptr, 0}; }
+  explicit ReadingAhead(const std::vector<Span>& weights) {
+    ahead = {weights.data(), weights.data() + weights.size(), nullptr, 0, AHEAD_LINES};
+  }
   ~ReadingAhead() { ahead = {}; }
 };
 
@@ -83,7 +85,12 @@ Plan::Plan(const Plan& built, long height, long width)
     }
     for (int input : step.inputs) tensors_[input].used = i;
   }
-  for (const auto& step : steps_) step->weights(weights_);
+  for (const auto& step : steps_) {
+    const size_t before = weights_.size();
+    step->weights(weights_);
+    reads_.push_back(0);
+    for (size_t i = before; i < weights_.size(); i++) reads_.back() += weights_[i].lines();
+  }
   long end = 0;
   const auto room = [](const Tensor& tensor) { return round_up(tensor.shape.size() * tensor.shape.element, 64) / 4 + 16; };
   for (size_t i = 0; i < tensors_.size(); i++) {
@@ -134,6 +141,11 @@ const Tensor& Plan::tensor(int id) const {
   return tensors_[id];
 }
 
+void Plan::run_step(size_t step) {
+  ahead.allowed += reads_[step];
+  steps_[step]->run(*this);
+}
+
 // All plans of one network share its threads, so one runs at a time.
 bool Plan::run(const Picture& pictures, long count, void* answers_to, bool wants_mask) {
   std::lock_guard<std::mutex> lock(pool->running);
@@ -144,7 +156,7 @@ bool Plan::run(const Picture& pictures, long count, void* answers_to, bool wants
     if (picture.bytes) picture.bytes += i * planes * height * width;
     answer = static_cast<char*>(answers_to) + i * answers(mask) * (mask ? 1 : sizeof(float));
     const ReadingAhead reading(weights_);
-    for (auto& step : steps_) step->run(*this);
+    for (size_t step = 0; step < steps_.size(); step++) run_step(step);
   }
   return finite;
 }
@@ -159,7 +171,7 @@ std::vector<double> Plan::profile_ms(const Picture& pictures, void* answer_to, b
     for (size_t i = 0; i < steps_.size(); i++) {
       timespec a, b;
       clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
-      steps_[i]->run(*this);
+      run_step(i);
       clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);
       times[i].push_back((b.tv_sec - a.tv_sec) * 1e3 + (b.tv_nsec - a.tv_nsec) * 1e-6);
     }

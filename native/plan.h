@@ -117,8 +117,11 @@ class Plan {
   bool mask = false, finite = true;
 
  private:
+  void run_step(size_t step);
+
   std::vector<std::unique_ptr<Step>> steps_;
-  std::vector<Span> weights_;
+  std::vector<Span> weights_;  // of all steps, in their order
+  std::vector<long> reads_;    // lines of weights that each step reads
   std::vector<Tensor> tensors_;
   Buffer arena_;
   long scratch_ = 0, work_ = 0, work_size_ = 0, arena_size_ = 0;

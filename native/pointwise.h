@@ -18,37 +18,47 @@
 
 namespace hswish::HSWISH_LEVEL {
 
-template <class V, int MR, int NV, Act act, bool residual, class T, class Y>
+// The panel is NV vectors wide and, with `half`, half a vector more (24 channels of AVX-512).
+template <class V, int MR, int NV, bool half, Act act, bool residual, class T, class Y>
 static void tile(const T* x, long x_stride, const T* w, long k, const float* bias, Y* out, long out_stride,
                  const Y* res, long res_stride, const float* soon, long distance) {
-  constexpr int L = LANES<V>;
+  constexpr int L = LANES<V>, G = GROUP<T>, WIDTH = NV * L + (half ? 8 : 0);
   V sum[MR][NV];
-#pragma GCC unroll 8
-  for (int n = 0; n < NV; n++) {
-    const V b = load<V>(bias + n * L);
+  f32x8 rest[MR];
 #pragma GCC unroll 16
-    for (int m = 0; m < MR; m++) sum[m][n] = b;
+  for (int m = 0; m < MR; m++) {
+#pragma GCC unroll 8
+    for (int n = 0; n < NV; n++) sum[m][n] = load<V>(bias + n * L);
+    if constexpr (half) rest[m] = load<f32x8>(bias + NV * L);
   }
-  for (long i = 0; i < k; i += GROUP<T>, w += NV * L * GROUP<T>, soon += distance) {
+  for (long i = 0; i < k; i += G, w += WIDTH * G, soon += distance) {
     decltype(factors<V>(w)) row[NV];
 #pragma GCC unroll 8
-    for (int n = 0; n < NV; n++) row[n] = factors<V>(w + n * L * GROUP<T>);
+    for (int n = 0; n < NV; n++) row[n] = factors<V>(w + n * L * G);
+    decltype(factors<f32x8>(w)) row_rest;
+    if constexpr (half) row_rest = factors<f32x8>(w + NV * L * G);
     prefetch(soon);
 #pragma GCC unroll 16
     for (int m = 0; m < MR; m++) {
       const auto a = every<V>(x + m * x_stride + i);
 #pragma GCC unroll 8
       for (int n = 0; n < NV; n++) sum[m][n] = multiply_add(sum[m][n], a, row[n]);
+      if constexpr (half) rest[m] = multiply_add(rest[m], lower(a), row_rest);
     }
   }
+  const auto finish = [](auto v, Y* to, const Y* from) {
+    v = activate<act>(v);
+    if constexpr (residual) v += load<decltype(v)>(from);
+    store(to, v);
+  };
 #pragma GCC unroll 16
-  for (int m = 0; m < MR; m++)
+  for (int m = 0; m < MR; m++) {
+    Y* const to = out + m * out_stride;
+    const Y* const from = res + (residual ? m * res_stride : 0);
 #pragma GCC unroll 8
-    for (int n = 0; n < NV; n++) {
-      V v = activate<act>(sum[m][n]);
-      if constexpr (residual) v += load<V>(res + m * res_stride + n * L);
-      store(out + m * out_stride + n * L, v);
-    }
+    for (int n = 0; n < NV; n++) finish(sum[m][n], to + n * L, from + (residual ? n * L : 0));
+    if constexpr (half) finish(rest[m], to + NV * L, from + (residual ? NV * L : 0));
+  }
 }
 
 // A step of one pixel's sum: what GROUP numbers add to as many sums.
@@ -98,7 +108,9 @@ static void panel(const T* x, long x_stride, const T* w, long k, const float* bi
     return tile_panel<V, NV, act, residual>(x, x_stride, w, k, bias, out, out_stride, res, res_stride, pixels);
 #endif
   using Tile = void (*)(const T*, long, const T*, long, const float*, Y*, long, const Y*, long, const float*, long);
-  static constexpr Tile tiles[] = {tile<V, I + 1, NV, act, residual, T, Y>...};
+  constexpr bool half = LANES<V> < LANES<Vec> && NV * LANES<V> > LANES<Vec>;
+  using Wide = std::conditional_t<half, Vec, V>;
+  static constexpr Tile tiles[] = {tile<Wide, I + 1, half ? 1 : NV, half, act, residual, T, Y>...};
   constexpr long most = sizeof...(I);
   if constexpr (std::is_same_v<T, float>)
     if (pixels == 1) return single<V, NV, act, residual>(x, w, k, bias, out, res);
@@ -121,7 +133,7 @@ static inline void by_width(long width, const Call& call) {
   if constexpr (PANEL > 24)
     if (width == 24) return call(f32x8{}, std::integral_constant<int, 3>());
   if constexpr (PANEL > 16)
-    if (width == 16) return call(f32x8{}, std::integral_constant<int, 2>());  // two: each broadcast serves two products
+    if (width == 16) return call(Vec{}, std::integral_constant<int, 1>());
   if constexpr (PANEL > 8)
     if (width == 8) return call(f32x8{}, std::integral_constant<int, 1>());
 }

@@ -14,22 +14,23 @@ static long stem_work(const Stem& op, const Geometry& g) {
   return op.in_channels * 3 * (op.stride * (g.out_width - 1) + 3);
 }
 
-template <int MR, int NV, int stride, Act act, class T>
+template <class V, int MR, int NV, int stride, Act act, class T>
 static void stem_tile(const float* x, long x_stride, long taps, const float* w, const float* bias, T* out, long n) {
-  f32x8 sum[MR][NV];
+  constexpr int L = LANES<V>;
+  V sum[MR][NV];
 #pragma GCC unroll 16
   for (int m = 0; m < MR; m++)
 #pragma GCC unroll 2
-    for (int v = 0; v < NV; v++) sum[m][v] = load<f32x8>(bias + v * 8);
+    for (int v = 0; v < NV; v++) sum[m][v] = load<V>(bias + v * L);
   for (long i = 0; i < taps; i++, w += 3 * n, x += x_stride) {
 #pragma GCC unroll 3
     for (int kx = 0; kx < 3; kx++) {
-      f32x8 weight[NV];
+      V weight[NV];
 #pragma GCC unroll 2
-      for (int v = 0; v < NV; v++) weight[v] = load<f32x8>(w + kx * n + v * 8);
+      for (int v = 0; v < NV; v++) weight[v] = load<V>(w + kx * n + v * L);
 #pragma GCC unroll 16
       for (int m = 0; m < MR; m++) {
-        const f32x8 a = splat<f32x8>(x[m * stride + kx]);
+        const V a = splat<V>(x[m * stride + kx]);
 #pragma GCC unroll 2
         for (int v = 0; v < NV; v++) sum[m][v] += a * weight[v];
       }
@@ -38,23 +39,23 @@ static void stem_tile(const float* x, long x_stride, long taps, const float* w, 
 #pragma GCC unroll 16
   for (int m = 0; m < MR; m++)
 #pragma GCC unroll 2
-    for (int v = 0; v < NV; v++) store(out + m * n + v * 8, activate<act>(sum[m][v]));
+    for (int v = 0; v < NV; v++) store(out + m * n + v * L, activate<act>(sum[m][v]));
 }
 
-template <int NV, int stride, Act act, class T>
+template <class V, int NV, int stride, Act act, class T>
 static void stem_channels(const Stem& op, const Geometry& g, const float* padded, long padded_width, long channel,
                           T* out) {
   const long taps = op.in_channels * 3;
-  constexpr int MOST = TILE >= 14 ? 12 : 6;
+  constexpr int MOST = TILE;
   long column = 0;
   const auto run = [&](auto tile, long count) {
     for (; column + count <= g.out_width; column += count)
       tile(padded + column * stride, padded_width, taps, op.weights + channel, op.bias + channel,
            out + column * op.n + channel, op.n);
   };
-  run(stem_tile<MOST, NV, stride, act, T>, MOST);
-  run(stem_tile<4, NV, stride, act, T>, 4);
-  run(stem_tile<1, NV, stride, act, T>, 1);
+  run(stem_tile<V, MOST, NV, stride, act, T>, MOST);
+  run(stem_tile<V, 4, NV, stride, act, T>, 4);
+  run(stem_tile<V, 1, NV, stride, act, T>, 1);
 }
 
 // Row y of plane c as floats.
@@ -81,8 +82,10 @@ static void stem_row(const Stem& op, const Geometry& g, const Picture& x, long r
       if (!outside) copy_row(op, g, x, c, y, count, to + g.left);
       for (long i = g.left + count; i < padded_width; i++) to[i] = 0;
     }
-  const auto two = op.stride == 2 ? stem_channels<2, 2, act, T> : stem_channels<2, 1, act, T>;
-  const auto one = op.stride == 2 ? stem_channels<1, 2, act, T> : stem_channels<1, 1, act, T>;
+  using Wide = std::conditional_t<LANES<Vec> == 16, Vec, f32x8>;  // a picture has few channels: two vectors, or one of 16
+  constexpr int NV = 16 / LANES<Wide>;
+  const auto two = op.stride == 2 ? stem_channels<Wide, NV, 2, act, T> : stem_channels<Wide, NV, 1, act, T>;
+  const auto one = op.stride == 2 ? stem_channels<f32x8, 1, 2, act, T> : stem_channels<f32x8, 1, 1, act, T>;
   long channel = 0;
   for (; channel + 16 <= op.n; channel += 16) two(op, g, work, padded_width, channel, out);
   if (channel < op.n) one(op, g, work, padded_width, channel, out);

@@ -97,6 +97,7 @@ static inline f32x8 min(f32x8 a, f32x8 b) { return (f32x8)_mm256_min_ps((__m256)
 #if defined(__AVX512F__)
 static inline f32x16 max(f32x16 a, f32x16 b) { return (f32x16)_mm512_max_ps((__m512)a, (__m512)b); }
 static inline f32x16 min(f32x16 a, f32x16 b) { return (f32x16)_mm512_min_ps((__m512)a, (__m512)b); }
+static inline f32x8 lower(f32x16 v) { return (f32x8)_mm512_castps512_ps256((__m512)v); }
 #endif
 
 #if defined(__aarch64__)
@@ -118,7 +119,7 @@ static inline V min(V a, V b) {
 
 template <class V>
 static inline V h_sigmoid(V x) {
-  return min(splat<V>(6.0f), max(V{}, x + 3.0f)) * (1.0f / 6.0f);
+  return min(splat<V>(1.0f), max(V{}, x * (1.0f / 6.0f) + 0.5f));  // ReLU6(x + 3) / 6 in three instructions
 }
 
 template <Act act, class V>

@@ -83,10 +83,8 @@ class _Compiler:
         stem = self.weights.conv_norm("backbone.stem", net.stem_channels, net.in_channels, 3, 3, eps=eps)
         first = net.blocks[0]
         wanted = self._wanted()
-        # The first block takes its rows from the stem as they are made, if nobody else needs them.
-        fused = (
-            not (first.has_expand or first.has_residual or "stem" in wanted) and net.stem_channels <= self.plan.panel
-        )
+        # The first block takes its rows from the stem as they are made, if no head needs them.
+        fused = not (first.has_expand or "stem" in wanted) and net.stem_channels <= self.plan.panel
         x = -1
         if not fused:
             x = self.taps["stem"] = self._step(
