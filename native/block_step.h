@@ -36,10 +36,14 @@ class BlockStep : public Step {
     panels_ = (depthwise.op.channels + panel_ - 1) / panel_;
     buffer_ = round_up(kernels_of<T>(plan).block_work(depthwise.op, g_), 16);
     const long row = floats_for<T>(maps_.width * maps_.channels);
+    // Threads take bands of rows. Those at a band's edge are made twice; where they would be many, threads take panels.
+    const long threads = plan.pool->count();
+    const long twice = std::max(0L, (depthwise.op.kernel - 1) * depthwise.op.dilation + 1 - depthwise.op.stride);
+    bands_ = 3 * twice * (threads - 1) <= in_.height ? threads : 1;
     // Without squeeze-and-excitation a few rows can be projected at once, and the map need not be stored.
-    banded_ = !se && inner < 0 && maps_.size() > 64 * 1024;
+    banded_ = !se && inner < 0 && (maps_.size() > 64 * 1024 || bands_ > 1);
     strip_ = std::clamp(48 * 1024 / row, 1L, maps_.height);
-    states_.assign(banded_ ? panels_ * plan.pool->count() : 0, {});
+    states_.assign(banded_ ? panels_ * bands_ : 0, {});
     return {maps_.height, maps_.width, project.op.n, sizeof(T)};
   }
   Shape kept() const override { return maps_; }
@@ -50,7 +54,7 @@ class BlockStep : public Step {
   long scratch(const Plan&) const override {  // the depthwise output, the gate, the sums, the squeeze, scaled weights
     if (banded_) return 0;
     if (!se) return map_floats();
-    return map_floats() + 2 * round_up(maps_.channels, 16) + round_up(se->reduce.op.n, 16) +
+    return map_floats() + (1 + bands_) * vector_floats() + round_up(se->reduce.op.n, 16) +
            floats_for<T>(project.op.n * project.op.k);
   }
 
@@ -58,19 +62,30 @@ class BlockStep : public Step {
     if (banded_) return run_bands(plan);
     T* maps = inner >= 0 ? plan.map<T>(inner) : reinterpret_cast<T*>(plan.scratch());
     float* gate = plan.scratch() + map_floats();
-    float* sums = gate + round_up(maps_.channels, 16);
-    plan.pool->parallel(panels_, [&](long task, int thread) {
+    float* sums = gate + vector_floats();  // of each band
+    const long each = (maps_.height + bands_ - 1) / bands_;
+    const auto make = [&](long band, long panel, int thread) {
       BlockState state;
-      BlockRowsOf<T> op = rows(plan, task, maps + task * panel_, plan.work(thread));
-      if (se) op.sums = sums;
+      const long from = std::min(band * each, maps_.height);
+      BlockRowsOf<T> op = rows(plan, panel, maps + from * maps_.width * maps_.channels + panel * panel_, plan.work(thread));
+      if (se) op.sums = sums + band * vector_floats();
       op.stem_work = plan.work(thread) + buffer_;
-      op.to = maps_.height;
+      op.from = op.rows_from = from, op.to = op.rows_to = std::min(from + each, maps_.height);
       kernels_of<T>(plan).block_rows(op, state);
-    });
+    };
+    if (bands_ > 1)
+      plan.pool->parallel(bands_, [&](long band, int thread) {
+        for (long panel = 0; panel < panels_; panel++) make(band, panel, thread);
+      });
+    else
+      plan.pool->parallel(panels_, [&](long panel, int thread) { make(0, panel, thread); });
     if (!se) return project_maps(plan, project.op, maps);
 
-    for (long c = 0; c < maps_.channels; c++) sums[c] /= maps_.pixels();
-    float* squeezed = sums + round_up(maps_.channels, 16);
+    for (long c = 0; c < maps_.channels; c++) {
+      for (long band = 1; band < bands_; band++) sums[c] += sums[band * vector_floats() + c];
+      sums[c] /= maps_.pixels();
+    }
+    float* squeezed = sums + bands_ * vector_floats();
     pointwise_parallel(plan, se->reduce.op, se->act, sums, 0, squeezed, nullptr, 1);
     pointwise_parallel(plan, se->expand.op, Act::none, squeezed, 0, gate, nullptr, 1);
     plan.kernels.h_sigmoid(gate, maps_.channels);
@@ -91,6 +106,7 @@ class BlockStep : public Step {
 
  private:
   long map_floats() const { return round_up(floats_for<T>(maps_.size()), 16); }
+  long vector_floats() const { return round_up(maps_.channels, 16); }
   long strip_floats() const { return round_up(floats_for<T>(strip_ * maps_.width * maps_.channels), 16); }
 
   void check(const Plan& plan) const {
@@ -124,7 +140,7 @@ class BlockStep : public Step {
                       0,
                       0};
     if (stem) op.stem = &stem->op(), op.picture = &plan.picture, op.stem_act = stem->act(), op.stem_geometry = stem->sizes();
-    if (stem && residual) op.rows_out = plan.map<T>(output), op.rows_to = maps_.height;
+    if (stem && residual) op.rows_out = plan.map<T>(output);
     return op;
   }
 
@@ -142,15 +158,15 @@ class BlockStep : public Step {
     plan.pool->parallel((n + panel - 1) / panel, [&](long task, int) {
       const long first = task * panel, width = std::min(panel, n - first);
       kernels_of<T>(plan).scale_panel(scaled + first * channels, project.op.weights + first * channels, gate, channels, width);
-    });
+    }, n * channels);
     project_maps(plan, {scaled, project.op.bias, channels, n}, maps);
   }
 
   // Each thread takes a band of rows from the input to the projection.
   void run_bands(Plan& plan) {
     const long channels = maps_.channels, panel = panel_, n = project.op.n;
-    const long bands = plan.pool->count(), each = (maps_.height + bands - 1) / bands;
-    plan.pool->parallel(bands, [&](long band, int thread) {
+    const long each = (maps_.height + bands_ - 1) / bands_;
+    plan.pool->parallel(bands_, [&](long band, int thread) {
       BlockState* states = states_.data() + band * panels_;
       std::fill_n(states, panels_, BlockState{});
       float* work = plan.work(thread);
@@ -175,7 +191,7 @@ class BlockStep : public Step {
   Shape in_, maps_;
   Geometry g_{};
   bool banded_ = false;
-  long panel_ = 0, panels_ = 0, buffer_ = 0, strip_ = 0;
+  long panel_ = 0, panels_ = 0, buffer_ = 0, strip_ = 0, bands_ = 1;
   std::vector<BlockState> states_;  // of the panels of each band
 };
 

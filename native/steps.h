@@ -47,23 +47,29 @@ inline void run_pointwise(const Plan& plan, const PointwiseOf<Bf16>& op, Act act
   plan.bf16->linear(op, act, first, x, x_stride, out, out_stride, pixels);
 }
 
-// A 1x1 convolution shared out among the threads: by rows of pixels where there are many, else by panels.
+// A 1x1 convolution shared out among the threads: by pixels, which each thread has near from the step before, or by
+// panels of channels where there are few.
 template <class T, class X, class Y>
 void pointwise_parallel(Plan& plan, const PointwiseOf<T>& op, Act act, const X* x, long x_stride, Y* out,
                         const std::common_type_t<Y>* residual, long pixels) {
-  const long panel = kernels_of<T>(plan).panel, panels = (op.n + panel - 1) / panel;
-  const long threads = plan.pool->count();
+  const long panel = kernels_of<T>(plan).panel, threads = plan.pool->count();
   // Pixels in parts that stay in the second-level cache while every panel of weights passes by.
   const long cache = (floats_for<X>(pixels * op.k) + 65535) / 65536;
-  const long parts = std::max(threads == 1 ? 1 : std::clamp(pixels / 28, 1L, threads * 2), cache);
-  const long each = (pixels + parts - 1) / parts;
-  plan.pool->parallel(panels * parts, [&](long task, int) {
-    const long first = task % panels * panel, from = task / panels * each;
-    const long count = std::min(each, pixels - from);
+  const bool by_pixels = threads > 1 && pixels >= 12 * threads;
+  const long parts = by_pixels ? round_up(cache, threads) : cache, each = (pixels + parts - 1) / parts;
+  const auto compute = [&](long part, long first) {
+    const long from = part * each, count = std::min(each, pixels - from);
     if (count > 0)
       run_pointwise(plan, op, act, first, x + from * x_stride, x_stride, out + from * op.n, op.n,
                     residual ? residual + from * op.n : nullptr, count);
-  });
+  };
+  if (by_pixels)
+    return plan.pool->parallel(parts, [&](long part, int) {
+      for (long first = 0; first < op.n; first += panel) compute(part, first);
+    });
+  const long panels = (op.n + panel - 1) / panel;
+  plan.pool->parallel(panels * parts, [&](long task, int) { compute(task / panels, task % panels * panel); },
+                      pixels * op.k * op.n);
 }
 
 template <class T>

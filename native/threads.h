@@ -35,10 +35,11 @@ class Threads {
 
   int count() const { return static_cast<int>(threads_.size()) + 1; }
 
-  // work(index, thread) for every index below `count`; returns when all are done.
+  // work(index, thread) for every index below `count`; returns when all are done. What all of it costs, in
+  // multiply-adds or so, tells whether it is worth the microsecond in which threads meet.
   template <class Work>
-  void parallel(long count, const Work& work) {
-    if (threads_.empty() || count <= 1 || !is_owner()) {
+  void parallel(long count, const Work& work, long cost = SHARED) {
+    if (threads_.empty() || count <= 1 || cost < SHARED || !is_owner()) {
       for (long i = 0; i < count; i++) work(i, 0);
       return;
     }
@@ -58,6 +59,8 @@ class Threads {
     open_.store(false);
     for (long spin = 0; inside_.load(); spin++) spin < 20000 ? pause() : std::this_thread::yield();
   }
+
+  static constexpr long SHARED = 64 * 1024;
 
   std::mutex running;  // held while a plan runs: its loops must not mix with another's
 
