@@ -45,7 +45,7 @@ from hswish.models import DescribedModule, create_model, save
 from hswish.quantize import quantize
 from hswish.runtime.native import NativeEngine
 from hswish.runtime.native.library import choose_level, library
-from hswish.spec.budget import layer_costs
+from hswish.spec.budget import LayerCost, layer_costs
 from hswish.spec.interface import Interface
 from hswish.spec.quantized_file import SUFFIX, write_quantized
 
@@ -206,14 +206,16 @@ def steps(case: Case, folder: Path, runs: int) -> list[Step]:
     out, limit = run(x), hardware_limit(engine.level)
     assert isinstance(case.model, DescribedModule)
     costs = layer_costs(case.model.architecture, case.height, case.width)
-    fused = engine.steps[0] != "backbone.stem"  # then the first block makes the stem's rows
+    taken: dict[str, list[LayerCost]] = {name: [] for name in engine.steps}
+    step = engine.steps[0]
+    for cost in costs:  # a layer without a step of its own is part of the step before, or of the first
+        step = next((name for name in engine.steps if cost.name == name or cost.name.startswith(f"{name}.")), step)
+        taken[step].append(cost)
     rows = []
     for name, (_, ms) in zip(
         engine.steps, engine.plan(case.height, case.width).profile(x, out, None, runs), strict=True
     ):
-        layers = [cost for cost in costs if cost.name == name or cost.name.startswith(f"{name}.")]
-        if fused and name == "backbone.blocks.0":
-            layers = [cost for cost in costs if cost.name == "backbone.stem"] + layers
+        layers = taken[name]
         work = sum(cost.multiply_adds for cost in layers)
         written = int(np.prod(layers[-1].output)) if layers else 0
         rows.append(

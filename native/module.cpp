@@ -11,6 +11,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "block_step.h"
+#include "deep_step.h"
 #include "levels.h"
 
 namespace nb = nanobind;
@@ -115,6 +116,18 @@ static int add_pointwise(Plan& plan, int input, const Layer& layer, const std::s
     step->inputs = {input};
     return plan.add(std::move(step));
   });
+}
+
+static std::pair<int, int> add_deep(Plan& plan, int input, const Layer& wide, const std::string& wide_act, const Layer& narrow,
+                                    const std::string& narrow_act) {
+  const int output = by_storage(plan, [&](auto stored) {
+    auto step = std::make_unique<DeepStep<decltype(stored)>>();
+    step->wide = pack<decltype(stored)>(wide, plan, "wide"), step->narrow = pack<decltype(stored)>(narrow, plan, "narrow");
+    step->wide_act = act_of(wide_act), step->narrow_act = act_of(narrow_act);
+    step->inputs = {input};
+    return plan.add(std::move(step), true);
+  });
+  return {output, output - 1};
 }
 
 static int add_mean(Plan& plan, int input, long window, long stride_down, long stride_across) {
@@ -229,6 +242,7 @@ NB_MODULE(_engine, m) {
       .def("block", add_block, "input"_a, "expand"_a.none(), "depthwise"_a, "se"_a.none(), "project"_a, "stride"_a,
            "dilation"_a, "act"_a, "residual"_a, "same"_a, "keep"_a = false, "stem"_a = nb::none())
       .def("pointwise", add_pointwise, "input"_a, "layer"_a, "act"_a, "floats"_a = false)
+      .def("deep", add_deep, "input"_a, "wide"_a, "wide_act"_a, "narrow"_a, "narrow_act"_a)
       .def("mean", add_mean, "input"_a, "window"_a = 0, "stride_down"_a = 1, "stride_across"_a = 1)
       .def("gate", add_gate, "features"_a, "gate"_a, "hard"_a)
       .def("join", add_join, "high"_a, "low"_a, "align_corners"_a, "act"_a, "floats"_a = true)

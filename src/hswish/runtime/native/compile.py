@@ -65,6 +65,16 @@ def compile_plan(
     return compiler.made
 
 
+@dataclass(frozen=True)
+class _Deepest:
+    """The backbone's last convolution, before anybody has said who looks at its map."""
+
+    name: str
+    input: int
+    conv: Layer
+    act: str
+
+
 class _Compiler:
     """Takes layers out of the file and appends steps; the numbers that it passes on name the plan's tensors."""
 
@@ -77,8 +87,8 @@ class _Compiler:
 
     # --- Backbone --------------------------------------------------------------------------
 
-    def backbone(self) -> int:
-        """Stem, blocks and last convolutions; returns the deepest map."""
+    def backbone(self) -> _Deepest:
+        """Stem, blocks and last convolutions, of which the head appends the very last."""
         net, eps = self.arch.backbone, self.arch.options.bn_eps
         stem = self.weights.conv_norm("backbone.stem", net.stem_channels, net.in_channels, 3, 3, eps=eps)
         first = net.blocks[0]
@@ -95,12 +105,24 @@ class _Compiler:
             x = self._block(f"backbone.blocks.{index}", x, block, f"blocks.{index}.depthwise" in wanted, inside)
             self.taps[f"blocks.{index}"] = x
         channels = net.blocks[-1].out_channels
+        last: _Deepest | None = None
         for index in range(net.last_convs):
+            x = x if last is None else self._stored(last)
             name = "backbone.last" if net.last_convs == 1 else f"backbone.last.{index}"
             conv = self.weights.conv_norm(name, net.last_channels, channels, 1, 1, eps=eps)
-            x = self._pointwise(name, x, conv, net.act)
+            last = _Deepest(name, x, conv, net.act)
             channels = net.last_channels
-        return x
+        assert last is not None
+        return last
+
+    def _stored(self, deep: _Deepest) -> int:
+        """The deepest map itself."""
+        return self._pointwise(deep.name, deep.input, deep.conv, deep.act)
+
+    def _seen(self, deep: _Deepest, features: Layer, act: str = "relu") -> tuple[int, int]:
+        """A 1x1 convolution of the deepest map, and its mean; the map, the widest of all, is never stored."""
+        out, mean = self.plan.deep(deep.input, deep.conv.pair(), deep.act, features.pair(), act)
+        return self._step(deep.name, out), mean
 
     def _wanted(self) -> tuple[str, ...]:
         head = self.arch.head
@@ -139,38 +161,38 @@ class _Compiler:
 
     # --- Heads -----------------------------------------------------------------------------
 
-    def classifier(self, x: int, head: ClassifierHead) -> None:
+    def classifier(self, deep: _Deepest, head: ClassifierHead) -> None:
         """Pool, two linear layers (Figure 5)."""
-        x = self._step("head.pool", self.plan.mean(x))
+        x = self._step("head.pool", self.plan.mean(self._stored(deep)))
         hidden = self.weights.plain("head.hidden", head.hidden_channels, head.in_channels, bias=head.hidden_bias)
         x = self._pointwise("head.hidden", x, hidden, head.act)
         classes = self.weights.plain("head.classifier", head.num_classes, head.hidden_channels)
         x = self._pointwise("head.classifier", x, classes)
         self._step("head.answer", self.plan.answer(x, head.num_classes))
 
-    def lite_raspp(self, high: int, head: LRASPPHead) -> None:
+    def lite_raspp(self, deep: _Deepest, head: LRASPPHead) -> None:
         """Class scores of the gated deep map and of the 1/8 skip, added (Figure 10)."""
         classes = head.num_classes
-        gated = self._gated(high, head)
-        deep = self.weights.plain("head.project_high", classes, head.channels, 1, 1)
+        gated = self._gated(deep, head)
+        project = self.weights.plain("head.project_high", classes, head.channels, 1, 1)
         skip = self.weights.plain("head.project_low", classes, head.skip.channels, 1, 1)
-        high = self._pointwise("head.project_high", gated, deep, floats=True)
+        high = self._pointwise("head.project_high", gated, project, floats=True)
         low = self._pointwise("head.project_low", self.taps[head.skip.tap], skip, floats=True)
         x = self._step("head.join", self.plan.join(high, low, head.align_corners, "none"))
         self._step("head.scores", self.plan.scores(x, classes, head.align_corners))
 
-    def concat_lite_raspp(self, high: int, head: ConcatHead) -> None:
+    def concat_lite_raspp(self, deep: _Deepest, head: ConcatHead) -> None:
         """The gated deep map meets a 1/4 and a 1/2 skip; both concatenations become sums."""
         width = head.channels
         before: Layer | None = self.weights.plain("head.project", width, width, 1, 1)
-        x = self._gated(high, head)
+        x = self._gated(deep, head)
         for name, skip in zip(("4", "2"), head.skips, strict=True):
             reduce = self.weights.plain(f"head.skip_{name}", skip.reduced, skip.channels, 1, 1, bias=False)
             fuse = self.weights.conv_norm(f"head.fuse_{name}", width, width + skip.reduced, 1, 1, eps=head.bn_eps)
             no_bias = Layer(np.ascontiguousarray(fuse.weight[:, :width]), np.zeros(width, np.float32))
-            deep = no_bias if before is None else _after(no_bias, before)
+            higher = no_bias if before is None else _after(no_bias, before)
             shallow = _after(Layer(fuse.weight[:, width:], fuse.bias), reduce)
-            deep_map = self._pointwise(f"head.fuse_{name}", x, deep, floats=True)
+            deep_map = self._pointwise(f"head.fuse_{name}", x, higher, floats=True)
             skip_map = self._pointwise(f"head.skip_{name}", self.taps[skip.tap], shallow, floats=True)
             x = self._step(f"head.join_{name}", self.plan.join(deep_map, skip_map, False, "relu", floats=False))
             before = None
@@ -178,7 +200,7 @@ class _Compiler:
         x = self._pointwise("head.classifier", x, classes, floats=True)
         self._step("head.scores", self.plan.scores(x, head.num_classes, False))
 
-    def reduced_aspp(self, high: int, head: RASPPHead) -> None:
+    def reduced_aspp(self, deep: _Deepest, head: RASPPHead) -> None:
         """A 1x1 branch and a pooled branch, side by side under one convolution: a sum."""
         width, eps = head.channels, head.bn_eps
         features = self.weights.conv_norm("head.features", width, head.high_channels, 1, 1, eps=eps)
@@ -186,23 +208,25 @@ class _Compiler:
         project = self.weights.conv_norm("head.project", width, 2 * width, 1, 1, eps=eps)
         left = Layer(np.ascontiguousarray(project.weight[:, :width]), project.bias)
         right = Layer(np.ascontiguousarray(project.weight[:, width:]), np.zeros(width, np.float32))
-        mean = self._step("head.pool", self.plan.mean(high))
+        x, mean = self._seen(deep, features)
         spread = self._pointwise("head.pooled", mean, pooled, "relu")
         spread = self._pointwise("head.project", spread, right)
-        x = self._pointwise("head.features", high, features, "relu")
         x = self._pointwise("head.project", x, left, floats=True)
         x = self._step("head.join", self.plan.join(spread, x, False, "relu", floats=False))
         classes = self.weights.plain("head.classifier", head.num_classes, width, 1, 1)
         x = self._pointwise("head.classifier", x, classes, floats=True)
         self._step("head.scores", self.plan.scores(x, head.num_classes, False))
 
-    def _gated(self, high: int, head: LRASPPHead | ConcatHead) -> int:
+    def _gated(self, deep: _Deepest, head: LRASPPHead | ConcatHead) -> int:
         """Features of the deep map, each channel times the sigmoid of its surroundings."""
-        deep = self.weights.conv_norm("head.features", head.channels, head.high_channels, 1, 1, eps=head.bn_eps)
+        conv = self.weights.conv_norm("head.features", head.channels, head.high_channels, 1, 1, eps=head.bn_eps)
         gate = self.weights.plain("head.gate", head.channels, head.high_channels, 1, 1, bias=head.gate_bias)
-        features = self._pointwise("head.features", high, deep, "relu")
-        window, (down, across) = (head.pooling.window, head.pooling.stride) if head.pooling else (0, (1, 1))
-        mean = self._step("head.pool", self.plan.mean(high, window, down, across))
+        if head.pooling:
+            high = self._stored(deep)
+            features = self._pointwise("head.features", high, conv, "relu")
+            mean = self._step("head.pool", self.plan.mean(high, head.pooling.window, *head.pooling.stride))
+        else:
+            features, mean = self._seen(deep, conv)
         weights = self._pointwise("head.gate", mean, gate)
         return self._step("head.gated", self.plan.gate(features, weights, head.gate == "hard_sigmoid"))
 
