@@ -8,12 +8,14 @@
 
 Measured: see the table in docs/native.md, with machine and versions.
 
-Engine and peers take turns in one process, so that a busy moment falls on all alike; the first turns are thrown
-away. `ratio` is the best peer's median over ours: above 1, ours is faster. Every timed call's answer is compared with
-torch's float32 network; an answer that is off ends the benchmark (in other precisions: one that is not much alike; ours
-in 8 bits is held to the integer reference bit by bit in tests/runtime/native). Peers that are not installed are named
-and left out: see benchmarks/native_peers.py and, for what quantises them, benchmarks/native_int8_peers.py. Beside the
-engine in bfloat16 peers run in bfloat16 if they can, else in float32 (benchmarks/native_bf16_peers.py).
+Engine and peers take turns in one process, so that a busy moment falls on all alike; the first turns are thrown away.
+With several threads it is a process for each peer and the engine: threads that have nothing to do spin for some
+milliseconds in most runtimes, and whoever comes next has one processor less. The row then has the lowest ratio. `ratio`
+is the best peer's median over ours: above 1, ours is faster. Every timed call's answer is compared with torch's float32
+network; an answer that is off ends the benchmark (in other precisions: one that is not much alike; ours in 8 bits is
+held to the integer reference bit by bit in tests/runtime/native). Peers that are not installed are named and left out:
+see benchmarks/native_peers.py and, for what quantises them, benchmarks/native_int8_peers.py. Beside the engine in
+bfloat16 peers run in bfloat16 if they can, else in float32 (benchmarks/native_bf16_peers.py).
 
 The hardware limit is measured too: a loop of multiply-adds that touch nothing but registers.
 """
@@ -24,11 +26,12 @@ import argparse
 import contextlib
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +170,20 @@ def measure(case: Case, peers: Sequence[str], folder: Path, threads: int, runs: 
     )
 
 
+def measure_in_pairs(case: str, peers: Sequence[str], folder: Path, threads: int, runs: int, precision: str) -> Row:
+    """`measure`, in a process for each peer; the engine's time is that beside the peer which comes closest to it."""
+    command = [sys.executable, "-m", "benchmarks.native", "--json", "--threads", str(threads), "--runs", str(runs)]
+    command += ["--case", case, "--precision", precision, "--models", str(folder), "--peer"]
+    rows = []
+    for names in [[peer] for peer in peers] or [[]]:
+        done = subprocess.run([*command, *names], stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{case}, {precision}: timing {' '.join(names) or 'the engine'} failed")
+        rows += [Row(**row) for row in json.loads(done.stdout)]
+    closest = min(rows, key=lambda row: row.ratio or float("inf"))
+    return replace(closest, peers_ms={name: ms for row in rows for name, ms in row.peers_ms.items()})
+
+
 def check(who: str, answer: Floats, wanted: Floats, precision: str = "float32") -> None:
     """A fast answer that is wrong is no answer."""
     answer = np.asarray(answer).reshape(wanted.shape)
@@ -289,11 +306,18 @@ def main() -> None:
             print(json.dumps([asdict(row) for row in found], indent=2) if options.json else step_table(found))
             return
         precisions = computable(options.precision)
-        rows = [
-            measure(case, options.peer, folder, options.threads, options.runs, precision)
-            for case in map(prepared, options.case)
-            for precision in precisions
-        ]
+        if options.threads > 1 and len(options.peer) > 1:
+            rows = [
+                measure_in_pairs(case, options.peer, folder, options.threads, options.runs, precision)
+                for case in options.case
+                for precision in precisions
+            ]
+        else:
+            rows = [
+                measure(case, options.peer, folder, options.threads, options.runs, precision)
+                for case in map(prepared, options.case)
+                for precision in precisions
+            ]
     if options.plot:
         plot(rows, options.plot)
     print(json.dumps([asdict(row) for row in rows], indent=2) if options.json else f"{machine()}\n\n{table(rows)}")

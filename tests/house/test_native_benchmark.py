@@ -53,6 +53,27 @@ def test_rows(small: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_with_several_threads_each_peer_is_timed_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command[command.index("--peer") + 1 :])
+        peer = asked[-1][0]
+        ms = {"quick": 3.0, "slow": 9.0}.get(peer)
+        row = {"case": "small-224", "precision": "float32", "threads": 2, "engine_ms": 2.0, "best_peer": ms and peer}
+        row |= {"best_peer_ms": ms, "ratio": ms and ms / 2, "peers_ms": {peer: ms} if ms else {}}
+        return subprocess.CompletedProcess(command, peer == "broken", json.dumps([row]))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    row = native.measure_in_pairs("small-224", ["slow", "quick", "absent"], tmp_path, 2, 5, "float32")
+    assert asked == [["slow"], ["quick"], ["absent"]]
+    assert (row.best_peer, row.ratio, row.peers_ms) == ("quick", 1.5, {"slow": 9.0, "quick": 3.0})
+    with pytest.raises(SystemExit, match="small-224, float32: timing broken failed"):
+        native.measure_in_pairs("small-224", ["broken"], tmp_path, 2, 5, "float32")
+
+
 def test_rows_in_8_bits(small: Case, tmp_path: Path) -> None:
     row = native.measure(small, ["onnxruntime", "ncnn"], tmp_path, threads=1, runs=3, precision="int8")
     assert (row.precision, list(row.peers_ms)) == ("int8", ["onnxruntime"])
