@@ -18,12 +18,14 @@ struct Span {
   long lines() const { return count / 16; }
 };
 
-// What the running thread has not asked for yet.
+// What the running thread has not asked for yet. In a run each thread reads ahead for itself.
 struct Ahead {
   const Span *next, *end;
   const float* at;  // of the span before `next`, where `lines` of 64 bytes are left
   long lines;
-  long allowed;     // lines; each step that begins allows as many more as it reads itself
+  long asked;           // lines in all
+  const long* allowed;  // as many; each step that begins allows what it reads itself
+  long run;             // the one that this belongs to
 };
 
 extern __thread Ahead ahead;  // plan.cpp
@@ -35,8 +37,8 @@ static inline const float* claim(long count, long& distance) {
     ahead.next++;
   }
   const float* from = ahead.at;
-  distance = ahead.lines > 0 && ahead.allowed > 0 ? 16 : 0;
-  if (distance) ahead.at += count * distance, ahead.lines -= count, ahead.allowed -= count;
+  distance = ahead.lines > 0 && ahead.asked < *ahead.allowed ? 16 : 0;
+  if (distance) ahead.at += count * distance, ahead.lines -= count, ahead.asked += count;
   return from;
 }
 

@@ -15,14 +15,6 @@ constexpr long MAX_SIDE = 65536;  // of a picture, in pixels
 
 __thread Ahead ahead = {};
 
-// While it lives, the calling thread reads ahead.
-struct ReadingAhead {
-  explicit ReadingAhead(const std::vector<Span>& weights) {
-    ahead = {weights.data(), weights.data() + weights.size(), nullptr, 0, AHEAD_LINES};
-  }
-  ~ReadingAhead() { ahead = {}; }
-};
-
 // Fresh from the system: what malloc gives a second time may lie in small pages already.
 static std::shared_ptr<char> mapped(long bytes, long alignment) {
   const long size = round_up(bytes, alignment) + alignment;
@@ -141,9 +133,25 @@ const Tensor& Plan::tensor(int id) const {
   return tensors_[id];
 }
 
-void Plan::run_step(size_t step) {
-  ahead.allowed += reads_[step];
-  steps_[step]->run(*this);
+// A thread that comes to help begins to read ahead.
+void Plan::begin_reading(void* plan) {
+  const Plan& self = *static_cast<Plan*>(plan);
+  if (ahead.run == self.run_) return;
+  const Span* first = self.weights_.data();
+  ahead = {first, first + self.weights_.size(), nullptr, 0, 0, &self.allowed_, self.run_};
+}
+
+void Plan::run_steps(const std::function<void(size_t)>& around) {
+  run_ = ++pool->runs;
+  allowed_ = AHEAD_LINES;
+  pool->helper_comes = {begin_reading, this};
+  begin_reading(this);
+  for (size_t step = 0; step < steps_.size(); step++) {
+    allowed_ += reads_[step];
+    around(step);
+  }
+  pool->helper_comes = {};
+  ahead = {};
 }
 
 // All plans of one network share its threads, so one runs at a time.
@@ -155,8 +163,7 @@ bool Plan::run(const Picture& pictures, long count, void* answers_to, bool wants
     if (picture.floats) picture.floats += i * planes * height * width;
     if (picture.bytes) picture.bytes += i * planes * height * width;
     answer = static_cast<char*>(answers_to) + i * answers(mask) * (mask ? 1 : sizeof(float));
-    const ReadingAhead reading(weights_);
-    for (size_t step = 0; step < steps_.size(); step++) run_step(step);
+    run_steps([&](size_t step) { steps_[step]->run(*this); });
   }
   return finite;
 }
@@ -167,14 +174,13 @@ std::vector<double> Plan::profile_ms(const Picture& pictures, void* answer_to, b
   std::vector<std::vector<double>> times(steps_.size());
   picture = pictures, answer = answer_to, mask = wants_mask;
   for (int r = 0; r < repeats; r++) {
-    const ReadingAhead reading(weights_);
-    for (size_t i = 0; i < steps_.size(); i++) {
+    run_steps([&](size_t i) {
       timespec a, b;
       clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
-      run_step(i);
+      steps_[i]->run(*this);
       clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);
       times[i].push_back((b.tv_sec - a.tv_sec) * 1e3 + (b.tv_nsec - a.tv_nsec) * 1e-6);
-    }
+    });
   }
   std::vector<double> medians;
   for (auto& t : times) {

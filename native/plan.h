@@ -117,11 +117,13 @@ class Plan {
   bool mask = false, finite = true;
 
  private:
-  void run_step(size_t step);
+  static void begin_reading(void* plan);
+  void run_steps(const std::function<void(size_t)>& around);
 
   std::vector<std::unique_ptr<Step>> steps_;
   std::vector<Span> weights_;  // of all steps, in their order
   std::vector<long> reads_;    // lines of weights that each step reads
+  long run_ = 0, allowed_ = 0;  // which of the pool's runs this is; lines that may be read ahead
   std::vector<Tensor> tensors_;
   Buffer arena_;
   long scratch_ = 0, work_ = 0, work_size_ = 0, arena_size_ = 0;

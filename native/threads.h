@@ -62,6 +62,13 @@ class Threads {
 
   static constexpr long SHARED = 64 * 1024;
 
+  // Called by each thread before it helps with a loop.
+  struct {
+    void (*call)(void*);
+    void* with;
+  } helper_comes = {};
+  long runs = 0;  // of plans, so that a helper knows a new one
+
   std::mutex running;  // held while a plan runs: its loops must not mix with another's
 
  private:
@@ -99,7 +106,10 @@ class Threads {
       seen = round_.load(std::memory_order_acquire);
       if (stop_) return;
       inside_.fetch_add(1);
-      if (open_.load()) take(thread);
+      if (open_.load()) {
+        if (helper_comes.call) helper_comes.call(helper_comes.with);
+        take(thread);
+      }
       inside_.fetch_sub(1);
     }
   }
