@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check build clean
+.PHONY: help demo test test-all test-arm check build clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,12 @@ test: $(STAMP) ## the default test suite
 
 test-all: $(STAMP) ## every test, the slow ones too
 	$(BIN)/python -m pytest -n 2
+
+test-arm: $(STAMP) ## the ARM kernels in an emulator; fetches Debian's cross-compiler where it may
+	@command -v aarch64-linux-gnu-g++ > /dev/null && command -v qemu-aarch64 > /dev/null \
+	|| (apt-get -qq update && apt-get -qq install -y g++-aarch64-linux-gnu qemu-user) > /dev/null \
+	|| echo "no ARM compiler or emulator: apt install g++-aarch64-linux-gnu qemu-user"
+	$(BIN)/python -m pytest tests/runtime/native/test_builds.py -k arm
 
 check: $(STAMP) ## lint, format and types
 	$(BIN)/ruff check .

@@ -144,14 +144,16 @@ void Plan::begin_reading(void* plan) {
 void Plan::run_steps(const std::function<void(size_t)>& around) {
   run_ = ++pool->runs;
   allowed_ = AHEAD_LINES;
+  struct Reading {
+    Threads& pool;
+    ~Reading() { pool.helper_comes = {}, ahead = {}; }
+  } reading{*pool};
   pool->helper_comes = {begin_reading, this};
   begin_reading(this);
   for (size_t step = 0; step < steps_.size(); step++) {
     allowed_ += reads_[step];
     around(step);
   }
-  pool->helper_comes = {};
-  ahead = {};
 }
 
 // All plans of one network share its threads, so one runs at a time.
