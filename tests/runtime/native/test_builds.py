@@ -55,7 +55,7 @@ def test_sanitizers_find_nothing(tmp_path: Path) -> None:
         "cmake", "-S", "native", "-B", tmp_path, "-DHSWISH_SANITIZE=address,undefined",
         f"-DPython_EXECUTABLE={sys.executable}", f"-Dnanobind_ROOT={nanobind}",
     )  # fmt: skip
-    run("cmake", "--build", tmp_path)
+    run("cmake", "--build", tmp_path, "--parallel", "2")
     (module,) = tmp_path.glob("_engine*.so")
     preload = [run("g++", f"-print-file-name={name}").strip() for name in ("libasan.so", "libubsan.so")]
     names = ("kernels", "plans", "engine", "bf16_kernels", "int8_kernels", "int8_network")
@@ -78,7 +78,7 @@ def test_arm_kernels_in_an_emulator(tmp_path: Path) -> None:
         "-DCMAKE_SYSTEM_PROCESSOR=aarch64", "-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++",
         "-DCMAKE_EXE_LINKER_FLAGS=-static",
     )  # fmt: skip
-    run("cmake", "--build", tmp_path)
+    run("cmake", "--build", tmp_path, "--parallel", "2")
     assert run("qemu-aarch64", tmp_path / "selftest").splitlines() == ["generic: ok", "neon: ok", "neondot: ok"]
 
 
@@ -86,9 +86,10 @@ def test_no_level_lends_its_functions(tmp_path: Path) -> None:
     """A function that two levels share is linked once, perhaps as the wider one compiled it: there must be none."""
     needs("cmake", "g++", "nm")
     run("cmake", "-S", "native", "-B", tmp_path, "-DHSWISH_SELFTEST=ON")
-    run("cmake", "--build", tmp_path)
+    run("cmake", "--build", tmp_path, "--parallel", "2")
     objects = sorted(tmp_path.rglob("*kernels.cpp.o"))
-    assert len(objects) == {"x86_64": 10, "aarch64": 7}.get(platform.machine(), 3)
+    # 11 where the compiler knows Intel's tile registers
+    assert len(objects) in {"x86_64": (10, 11), "aarch64": (7,)}.get(platform.machine(), (3,))
     for path in objects:
         folder = next(part for part in path.parts if part.endswith(".dir"))
         own = f"hswish::{folder.removesuffix('.dir').rsplit('_', 1)[1]}::"  # named after the level, so its own
