@@ -74,8 +74,8 @@ def run(command: list[str] | str, folder: Path) -> None:
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
-LONG = {"data.md", "training.md"}
-"""pages whose commands take minutes; `make test-all` runs them"""
+LONG = {"data.md", "training.md", "quantization.md", "export.md", "convert.md"}
+"""pages whose commands take a quarter of a minute or more; `make test-all` runs them"""
 
 
 @pytest.mark.parametrize(
