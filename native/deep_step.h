@@ -22,9 +22,10 @@ class DeepStep : public Step {
     require(in_.element == sizeof(T) && round_up(wide.op.k, 8) == in_.channels && in_.pixels() >= 1,
             "the last convolution does not fit its input");
     require(round_up(narrow.op.k, 8) == wide.op.n, "a head's first convolution does not fit the map it looks at");
-    // Parts of nearly one size, about 512 KB each.
+    // Parts of nearly one size, of 512 KB at most, one or more for every thread.
     const long fits = std::max(1L, 128 * 1024 / floats_for<T>(wide.op.n)), least = (in_.pixels() + fits - 1) / fits;
-    each_ = (in_.pixels() + least - 1) / least;
+    const long parts = by_pixels(plan, in_.pixels()) ? round_up(least, plan.pool->count()) : least;
+    each_ = (in_.pixels() + parts - 1) / parts;
     parts_ = (in_.pixels() + each_ - 1) / each_;
     return {in_.height, in_.width, narrow.op.n, sizeof(T)};
   }

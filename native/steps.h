@@ -47,23 +47,28 @@ inline void run_pointwise(const Plan& plan, const PointwiseOf<Bf16>& op, Act act
   plan.bf16->linear(op, act, first, x, x_stride, out, out_stride, pixels);
 }
 
+// Whether there are pixels enough for each thread to take some: a tile or nearly so.
+inline bool by_pixels(const Plan& plan, long pixels) {
+  return plan.pool->count() > 1 && pixels >= 12 * plan.pool->count();
+}
+
 // A 1x1 convolution shared out among the threads: by pixels, which each thread has near from the step before, or by
 // panels of channels where there are few.
 template <class T, class X, class Y>
 void pointwise_parallel(Plan& plan, const PointwiseOf<T>& op, Act act, const X* x, long x_stride, Y* out,
                         const std::common_type_t<Y>* residual, long pixels) {
-  const long panel = kernels_of<T>(plan).panel, threads = plan.pool->count();
+  const long panel = kernels_of<T>(plan).panel;
   // Pixels in parts that stay in the second-level cache while every panel of weights passes by.
   const long cache = (floats_for<X>(pixels * op.k) + 65535) / 65536;
-  const bool by_pixels = threads > 1 && pixels >= 12 * threads;
-  const long parts = by_pixels ? round_up(cache, threads) : cache, each = (pixels + parts - 1) / parts;
+  const bool shared = by_pixels(plan, pixels);
+  const long parts = shared ? round_up(cache, plan.pool->count()) : cache, each = (pixels + parts - 1) / parts;
   const auto compute = [&](long part, long first) {
     const long from = part * each, count = std::min(each, pixels - from);
     if (count > 0)
       run_pointwise(plan, op, act, first, x + from * x_stride, x_stride, out + from * op.n, op.n,
                     residual ? residual + from * op.n : nullptr, count);
   };
-  if (by_pixels)
+  if (shared)
     return plan.pool->parallel(parts, [&](long part, int) {
       for (long first = 0; first < op.n; first += panel) compute(part, first);
     });

@@ -119,9 +119,9 @@ class _Compiler:
         """The deepest map itself."""
         return self._pointwise(deep.name, deep.input, deep.conv, deep.act)
 
-    def _seen(self, deep: _Deepest, features: Layer, act: str = "relu") -> tuple[int, int]:
+    def _seen(self, deep: _Deepest, features: Layer) -> tuple[int, int]:
         """A 1x1 convolution of the deepest map, and its mean; the map, the widest of all, is never stored."""
-        out, mean = self.plan.deep(deep.input, deep.conv.pair(), deep.act, features.pair(), act)
+        out, mean = self.plan.deep(deep.input, deep.conv.pair(), deep.act, features.pair(), "relu")
         return self._step(deep.name, out), mean
 
     def _wanted(self) -> tuple[str, ...]:
