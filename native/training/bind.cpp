@@ -91,6 +91,20 @@ class Trainer {
            offset.data(), out.data());
   }
 
+  void picture_sums(Array x, Numbers sums) {
+    launch(kernels_.picture_sums, is_half(x), pictures_of(x, sums), x.data(), sums.data());
+  }
+
+  void picture_products(Array gradient, Array x, Numbers sums) {
+    require(gradient.size() == x.size(), "as many gradients as numbers");
+    launch(kernels_.picture_products, one_type(gradient, x), pictures_of(x, sums), gradient.data(), x.data(), sums.data());
+  }
+
+  void gate(Array x, Numbers gates, Numbers offsets, Array out) {
+    require(out.size() == x.size() && offsets.size() == gates.size(), "as many results as numbers");
+    launch(kernels_.gate, one_type(x, out), pictures_of(x, gates), x.data(), gates.data(), offsets.data(), out.data());
+  }
+
  private:
   static int count(int threads) {
     require(threads >= 1 && threads <= 256, "1 to 256 threads");
@@ -129,6 +143,12 @@ class Trainer {
     return size(x, 3);
   }
 
+  static Pictures pictures_of(const Array& x, const Numbers& rows) {
+    const long channels = rows_of(x);
+    require(x.ndim() == 4 && rows.size() == static_cast<size_t>(size(x, 0) * channels), "one number a picture and channel");
+    return {size(x, 0), size(x, 1) * size(x, 2), channels};
+  }
+
   static Affine affine_op(const Array& x, const Numbers& scale, const Numbers& shift, int act) {
     const long channels = rows_of(x);
     for (const Numbers& row : {scale, shift}) require(static_cast<long>(row.size()) == channels, "one number a channel");
@@ -157,5 +177,10 @@ void bind_training(nb::module_ m) {
       .def("affine_sums", &Trainer::affine_sums, "gradient"_a.noconvert(), "x"_a.noconvert(), "scale"_a.noconvert(),
            "shift"_a.noconvert(), "act"_a, "sums"_a.noconvert())
       .def("affine_input", &Trainer::affine_input, "gradient"_a.noconvert(), "x"_a.noconvert(), "scale"_a.noconvert(),
-           "shift"_a.noconvert(), "act"_a, "slope"_a.noconvert(), "offset"_a.noconvert(), "out"_a.noconvert());
+           "shift"_a.noconvert(), "act"_a, "slope"_a.noconvert(), "offset"_a.noconvert(), "out"_a.noconvert())
+      .def("picture_sums", &Trainer::picture_sums, "x"_a.noconvert(), "sums"_a.noconvert())
+      .def("picture_products", &Trainer::picture_products, "gradient"_a.noconvert(), "x"_a.noconvert(),
+           "sums"_a.noconvert())
+      .def("gate", &Trainer::gate, "x"_a.noconvert(), "gates"_a.noconvert(), "offsets"_a.noconvert(),
+           "out"_a.noconvert());
 }

@@ -2,6 +2,7 @@
 #include "kernels.h"
 
 #include "depthwise.h"
+#include "gate.h"
 #include "norm_act.h"
 
 namespace hswish::HSWISH_LEVEL::training {
@@ -10,7 +11,8 @@ namespace hswish::HSWISH_LEVEL::training {
 #define TEXT(x) TEXT_(x)
 
 const hswish::training::Kernels table = {
-    TEXT(HSWISH_LEVEL), depthwise, depthwise_input, depthwise_weights, moments, affine, affine_sums, affine_input,
+    TEXT(HSWISH_LEVEL), depthwise,    depthwise_input, depthwise_weights, moments,          affine,
+    affine_sums,        affine_input, picture_sums,    picture_products,  gate,
 };
 
 }  // namespace hswish::HSWISH_LEVEL::training

@@ -20,6 +20,11 @@ struct Affine {
   const float *scale, *shift;
 };
 
+// (pictures, pixels, C), C a multiple of 8: what squeeze-and-excitation sums and scales picture by picture.
+struct Pictures {
+  long pictures, pixels, channels;
+};
+
 // Runs call(work, index) for every index below `count`, by several threads. (A template of threads.h would be
 // compiled for every instruction set, and the linker would keep one.)
 struct Loop {
@@ -48,6 +53,12 @@ struct Kernels {
   // scale g + slope[c] x + offset[c]: what batch norm hands down.
   void (*affine_input)(const Loop&, bool half, const Affine&, const void* gradient, const void* x, const float* slope,
                        const float* offset, void* out);
+
+  // sums[picture][c] = sum over the pixels of x, or of gradient x.
+  void (*picture_sums)(const Loop&, bool half, const Pictures&, const void* x, float* sums);
+  void (*picture_products)(const Loop&, bool half, const Pictures&, const void* gradient, const void* x, float* sums);
+  // gates[picture][c] x + offsets[picture][c].
+  void (*gate)(const Loop&, bool half, const Pictures&, const void* x, const float* gates, const float* offsets, void* out);
 };
 
 }  // namespace hswish::training

@@ -69,6 +69,23 @@ def test_a_step_is_torchs_step(name: str, options: dict[str, Any]) -> None:
 
 
 @needs_engine
+def test_weights_that_do_not_learn_get_no_gradient() -> None:
+    """And the others the same as by torch, those before the frozen gates too."""
+    plain = network("mobilenet_v3_small")
+    for name, weight in plain.named_parameters():
+        weight.requires_grad_(".se.reduce" not in name)
+    fused = copy.deepcopy(plain)
+    fuse(fused)
+    ours, theirs = gradients(fused)[1], gradients(plain)[1]
+    assert set(ours) == set(theirs)
+    assert not any(".se.reduce" in name for name in ours)
+    assert any(".se.expand" in name for name in ours)
+    for name, wanted in theirs.items():
+        scale = wanted.abs().max().clamp(min=1e-2)
+        assert ((ours[name] - wanted).abs().max() / scale).item() < 1e-2, name
+
+
+@needs_engine
 def test_bfloat16_learns_what_torchs_does() -> None:
     plain = network("mobilenet_v3_small")
     fused = copy.deepcopy(plain)

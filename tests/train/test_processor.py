@@ -5,6 +5,12 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hswish.train import Recipe, Reporter, train
 
 PROGRAM = """
 import resource, sys
@@ -30,3 +36,34 @@ def test_large_blocks_are_not_handed_back_and_cleared_again() -> None:
     assert resource.getpagesize() == 4096
     assert faults("default") > 10 * 10_000
     assert faults("keep") < 10_000
+
+
+@pytest.mark.parametrize(("held", "threads"), [(False, 2), (True, 4)])
+def test_cores_are_left_to_the_loaders_where_there_are_any(
+    held: bool, threads: int, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small pictures that are decoded in every epoch need half of the cores; held ones need none."""
+    seen = set()
+
+    class Threads(Reporter):
+        def step(self, pictures: int, loss: float, lr: float) -> None:
+            seen.add(torch.get_num_threads())
+
+    monkeypatch.setattr("hswish.train.processor.available_cores", lambda: 4)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        recipe = Recipe(epochs=1, batch_size=12, height=32, held=held)
+        train(
+            colours,
+            "mobilenet_v3_small",
+            out=tmp_path / "run",
+            recipe=recipe,
+            reporter=Threads(),
+            workers=0,
+            width_mult=0.35,
+        )
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {threads}

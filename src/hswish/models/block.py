@@ -84,8 +84,12 @@ class SqueezeExcite(nn.Module):
         self.gate = HSigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        attention = self.gate(self.expand(self.act(self.reduce(self.pool(x)))))
-        return x * attention
+        return x * self.attention(self.pool(x))
+
+    def attention(self, pooled: Tensor) -> Tensor:
+        """The gates of (N, C, 1, 1) means, as many."""
+        gates: Tensor = self.gate(self.expand(self.act(self.reduce(pooled))))
+        return gates
 
 
 class BlockMaps(NamedTuple):

@@ -1,4 +1,4 @@
-"""On a CPU, by the native engine's kernels: depthwise convolutions, and batch norm with its non-linearity.
+"""On a CPU, by the native engine's kernels: depthwise convolution, batch norm with act, squeeze-and-excitation.
 
 Between the 1x1 convolutions, which torch does well, a step is bound by memory. For batch norm and
 h-swish torch reads or writes a map thirteen times, there and back; these do so eight times, keep
@@ -6,6 +6,9 @@ half as much of it, and in bfloat16 each time costs half. What is computed is th
 
     mean, var = moments of x
     z = gamma (x - mean) / sqrt(var + eps) + beta,  y = act(z)
+
+Where several processes share a batch, the moments are those of all its parts. What comes back through
+a gate and what comes back through its mean are maps that torch makes one by one and adds; here they are made as one.
 """
 
 from __future__ import annotations
@@ -14,10 +17,13 @@ from functools import lru_cache
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
+from hswish.models.block import SqueezeExcite
 from hswish.runtime.native import choose_level
 from hswish.runtime.native.library import library
+from hswish.train.global_norm import GlobalBatchNorm2d
 from hswish.train.window import Window
 
 
@@ -29,6 +35,11 @@ def depthwise(x: Tensor, weight: Tensor, window: Window) -> Tensor:
 def norm_act(x: Tensor, norm: nn.BatchNorm2d, act: int) -> Tensor:
     """Batch norm of (N, C, H, W) by its own moments, then non-linearity `act`; running moments follow."""
     return cast(Tensor, _NormAct.apply(x, norm.weight, norm.bias, norm, act))
+
+
+def gated(x: Tensor, gate: SqueezeExcite) -> Tensor:
+    """Squeeze-and-excitation of (N, C, H, W)."""
+    return cast(Tensor, _Gated.apply(x, gate, *gate.parameters()))
 
 
 @lru_cache(maxsize=8)
@@ -81,9 +92,10 @@ class _NormAct(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, norm: nn.BatchNorm2d, act: int) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         channels = x.shape[1]
-        count = x.numel() // channels
         sums = torch.empty(2, channels, dtype=torch.float64)
         _kernels().moments(_rows(x), sums)
+        shared = isinstance(norm, GlobalBatchNorm2d)
+        count, sums = _of_all_processes(x.numel() // channels, sums) if shared else (x.numel() // channels, sums)
         mean = sums[0] / count
         var = (sums[1] / count - mean * mean).clamp_min_(0)
         _follow(norm, mean, var * (count / max(count - 1, 1)))
@@ -94,25 +106,71 @@ class _NormAct(torch.autograd.Function):
         out = torch.empty_like(x, memory_format=torch.channels_last)
         _kernels().affine(_rows(x), scale, shift, act, _rows(out))
         ctx.save_for_backward(x, scale, shift, mean, inverse)
-        ctx.act, ctx.kind = act, gamma.dtype
+        ctx.act, ctx.kind, ctx.count, ctx.shared = act, gamma.dtype, count, shared
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         x, scale, shift, mean, inverse = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        count = x.numel() // x.shape[1]
         sums = torch.empty(2, x.shape[1], dtype=torch.float64)
         _kernels().affine_sums(_rows(gradient), _rows(x), scale, shift, ctx.act, sums)
-        of_beta = sums[0]
-        of_gamma = inverse * (sums[1] - mean * sums[0])
-        slope = -scale.double() * of_gamma * inverse / count
-        offset = -scale.double() * of_beta / count - slope * mean
+        of_gamma, of_beta = _of_norm(sums, mean, inverse)
+        # The weights' gradients are of this process's part: their mean is taken later, with all others'.
+        through = _of_norm(_of_all_processes(0, sums)[1], mean, inverse) if ctx.shared else (of_gamma, of_beta)
+        slope = -scale.double() * through[0] * inverse / ctx.count
+        offset = -scale.double() * through[1] / ctx.count - slope * mean
         of_x = torch.empty_like(x, memory_format=torch.channels_last)
         _kernels().affine_input(
             _rows(gradient), _rows(x), scale, shift, ctx.act, slope.float(), offset.float(), _rows(of_x)
         )
         return of_x, of_gamma.to(ctx.kind), of_beta.to(ctx.kind), None, None
+
+
+class _Gated(torch.autograd.Function):
+    """(N, C, H, W) times its gates, which the layers inside make of its means (N, C, 1, 1)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gate: SqueezeExcite, *weights: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        means = torch.empty(*x.shape[:2], 1, 1)
+        _kernels().picture_sums(_rows(x), _rows(means))
+        means /= x.shape[2] * x.shape[3]
+        with torch.set_grad_enabled(any(ctx.needs_input_grad)):
+            means.requires_grad_(torch.is_grad_enabled())
+            gates = gate.attention(means)
+        scale = gates.detach().float()
+        out = torch.empty_like(x, memory_format=torch.channels_last)
+        _kernels().gate(_rows(x), _rows(scale), _rows(torch.zeros_like(scale)), _rows(out))
+        ctx.save_for_backward(x, scale)
+        ctx.means, ctx.gates, ctx.weights = means, gates, weights
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        of_gates = torch.empty_like(scale)
+        _kernels().picture_products(_rows(gradient), _rows(x), _rows(of_gates))
+        learning = [weight for weight in ctx.weights if weight.requires_grad]
+        of_means, *found = torch.autograd.grad(ctx.gates, (ctx.means, *learning), of_gates.to(ctx.gates.dtype))
+        of_x = torch.empty_like(x, memory_format=torch.channels_last)
+        of_means = of_means / (x.shape[2] * x.shape[3])
+        _kernels().gate(_rows(gradient), _rows(scale), _rows(of_means), _rows(of_x))
+        given = iter(found)
+        return of_x, None, *(next(given) if weight.requires_grad else None for weight in ctx.weights)
+
+
+def _of_norm(sums: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of (gamma, beta) from the sums of dz and of x dz."""
+    return inverse * (sums[1] - mean * sums[0]), sums[0]
+
+
+def _of_all_processes(count: int, sums: Tensor) -> tuple[int, Tensor]:
+    """How many values a channel all parts of the batch have, and the sums over them."""
+    total = torch.cat([sums.new_tensor([count]), sums.flatten()])
+    dist.all_reduce(total)
+    return round(total[0].item()), total[1:].view_as(sums)
 
 
 def _follow(norm: nn.BatchNorm2d, mean: Tensor, unbiased: Tensor) -> None:

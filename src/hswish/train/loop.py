@@ -76,7 +76,7 @@ class Trainer:
         """
         at, resume_by = self.at, self.run_folder.resume_command
         threads = torch.get_num_threads()
-        if self.devices.device.type == "cpu":
+        if self.devices.device.type == "cpu" and not self.recipe.held:  # held pictures need no loaders
             size = self.learner.model.preprocess
             share_cores(size.height * size.width)
         try:

@@ -42,7 +42,7 @@ def close(found: Tensor, wanted: Tensor, dtype: torch.dtype) -> None:
 def test_every_kernel_in_the_list_is_here(engine: ModuleType) -> None:
     listed = [name for name in re.findall(r"\(\*(\w+)\)", KERNELS.read_text(encoding="utf-8")) if name != "run"]
     assert listed.pop(0) == "call"
-    assert len(listed) == 7
+    assert len(listed) == 10
     code = Path(__file__).read_text(encoding="utf-8")
     for name in listed:
         assert hasattr(engine.TrainingKernels, name)
@@ -113,6 +113,27 @@ def test_batch_norm_and_non_linearity(
     close(out.reshape(rows, channels), scale.double() * g + slope.double() * wide + offset.double(), dtype)
 
 
+@repeated
+@given(
+    pictures=st.integers(1, 5), height=st.integers(1, 20), width=st.integers(1, 20), channels=eights, dtype=types,
+    count=threads, seed=seeds,
+)  # fmt: skip
+def test_squeeze_and_excitation(
+    engine: ModuleType, level: str, pictures: int, height: int, width: int, channels: int, dtype: torch.dtype,
+    count: int, seed: int,
+) -> None:  # fmt: skip
+    kernels = engine.TrainingKernels(level, count)
+    x, gradient = (drawn(seed + at, pictures, height, width, channels, dtype=dtype) for at in range(2))
+    gates, offsets = (drawn(seed + at, pictures, channels) for at in range(2, 4))
+    sums, products, out = torch.empty_like(gates), torch.empty_like(gates), torch.empty_like(x)
+    kernels.picture_sums(x, sums)
+    kernels.picture_products(gradient, x, products)
+    for found, wanted in ((sums, x.double()), (products, x.double() * gradient.double())):
+        assert torch.allclose(found.double(), wanted.sum((1, 2)), rtol=1e-5, atol=1e-5 * height * width)
+    kernels.gate(x, gates, offsets, out)
+    close(out, x.double() * gates.double()[:, None, None] + offsets.double()[:, None, None], dtype)
+
+
 @pytest.mark.parametrize("dtype", list(ROUNDING))
 def test_the_number_of_threads_changes_no_bit(engine: ModuleType, level: str, dtype: torch.dtype) -> None:
     x, gradient = drawn(0, 5, 33, 20, 40, dtype=dtype), drawn(1, 5, 33, 20, 40, dtype=dtype)
@@ -122,7 +143,9 @@ def test_the_number_of_threads_changes_no_bit(engine: ModuleType, level: str, dt
         weights, sums = torch.empty(40, 5, 5), torch.empty(2, 40, dtype=torch.float64)
         kernels.depthwise_weights(gradient, x, weights, stride=1, dilation=1, padding=2)
         kernels.moments(x, sums)
-        found.append((weights, sums))
+        means = torch.empty(5, 40)
+        kernels.picture_products(gradient, x, means)
+        found.append((weights, sums, means))
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(other, found[0], strict=True))
 
@@ -158,5 +181,11 @@ def test_what_does_not_fit_is_refused(engine: ModuleType) -> None:
         engine.TrainingKernels("sse9", 1)
     with pytest.raises(ValueError, match="act is"):
         kernels.affine(x, torch.ones(8), torch.ones(8), 3, x)
+    with pytest.raises(ValueError, match="one number a picture and channel"):
+        kernels.gate(x, torch.ones(2, 8), torch.zeros(2, 8), x)
+    with pytest.raises(ValueError, match="as many results"):
+        kernels.gate(x, torch.ones(1, 8), torch.zeros(1, 8), torch.zeros(1, 4, 5, 8))
+    with pytest.raises(ValueError, match="as many gradients"):
+        kernels.picture_products(torch.zeros(1, 4, 5, 8), x, torch.zeros(1, 8))
     with pytest.raises(ValueError, match="sums are"):
         kernels.moments(x, torch.zeros(2, 7, dtype=torch.float64))
