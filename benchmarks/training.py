@@ -5,7 +5,8 @@
 `plain` is what most people write: ImageFolder-like files decoded by Pillow, a DataLoader, the network as torch
 lays it out (NCHW), SGD. `hswish` is `hswish train` in float32, `hswish bf16` with `--set precision=bf16-mixed`.
 All train hswish's own network on one set of JPEG files made here. Each contender is a process of its own; they take
-turns, a few steps each, so that whatever else the computer does slows all of them. Every loss is checked.
+turns, a few steps each, so that whatever else the computer does slows all of them. Every loss is checked. `held` is
+`--set held=true`, as in the recipe for CIFAR-10: pictures are decoded once and augmented by torch, in batches.
 
 `loader` is decoding and augmentation alone, by the loader that hswish trains from; `network` is its step on one batch
 again and again. The slower of the two is the limit.
@@ -59,6 +60,12 @@ class Case:
     steps: int
     """in one turn"""
     options: tuple[tuple[str, Any], ...] = ()
+    small: bool = False
+    """pictures are as small as the input, and held"""
+
+    @property
+    def contenders(self) -> tuple[str, ...]:
+        return ("plain", "hswish", "hswish bf16", *(("held", "held bf16") if self.small else ()))
 
 
 LARGE_224 = Case(
@@ -80,9 +87,9 @@ SMALL_32 = Case(
     pictures=2560,
     steps=8,
     options=(("keep_size", 2),),
+    small=True,
 )
 CASES = (LARGE_224, SMALL_224, SMALL_32)
-CONTENDERS = ("plain", "hswish", "hswish bf16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +177,9 @@ def plain_steps(case: Case, folder: Path, threads: int) -> Iterator[float]:
             yield loss.item()
 
 
-def hswish_steps(case: Case, folder: Path, threads: int, *, half: bool = False, stuck: bool = False) -> Iterator[float]:
+def hswish_steps(
+    case: Case, folder: Path, threads: int, *, half: bool = False, stuck: bool = False, held: bool = False
+) -> Iterator[float]:
     """Losses of what `hswish train` does; `stuck`: of one batch again and again."""
     from hswish.train.processor import keep_memory, share_cores
 
@@ -182,13 +191,14 @@ def hswish_steps(case: Case, folder: Path, threads: int, *, half: bool = False, 
     from hswish.train.learner import Learner
 
     torch.set_num_threads(threads)
-    share_cores(case.size**2)
+    if not held:
+        share_cores(case.size**2)
     recipe = _recipe("bf16-mixed" if half else "32-true")
     model: Any = hswish.create_model(case.model, num_classes=CLASSES, **dict(case.options))
     learner = Learner(model, recipe, Devices(recipe.precision))
     learner.begin_epoch(0)
     kept = None
-    for number, batch in enumerate(_batches(case, folder)):
+    for number, batch in enumerate(_batches(case, folder, held)):
         kept = batch if kept is None or not stuck else kept
         yield learner.step([kept], number, 0.05).loss
 
@@ -206,14 +216,21 @@ def _recipe(precision: Any) -> Any:
     return Recipe(optimizer="sgd", lr=0.05, weight_decay=5e-4, precision=precision, **plain)
 
 
-def _batches(case: Case, folder: Path) -> Iterator[Any]:
-    from hswish.data import Augment, PictureDataset, TrainLoader, TrainTransform, open_data
+def _batches(case: Case, folder: Path, held: bool = False) -> Iterator[Any]:
+    import torch
+
+    from hswish.data import Augment, HeldLoader, PictureDataset, TrainLoader, TrainTransform, open_data
     from hswish.spec.preprocess import Preprocess
 
     source = open_data(folder)
     preprocess = Preprocess(height=case.size, width=case.size, resize="stretch")
     transform = TrainTransform(Augment(scale=(0.35, 1.0), ratio=(3 / 4, 4 / 3), mirror=0.5), preprocess, source.task)
-    loader = TrainLoader(PictureDataset(source, "train", transform), batch_size=case.batch_size, workers=1)
+    dataset, size = PictureDataset(source, "train", transform), case.batch_size
+    loader: TrainLoader | HeldLoader
+    if held:
+        loader = HeldLoader(dataset, batch_size=size, device=torch.device("cpu"), workers=1)
+    else:
+        loader = TrainLoader(dataset, batch_size=size, workers=1)
     epoch = 0
     while True:
         yield from (batch for batch in loader.epoch(epoch) if len(batch) == case.batch_size)
@@ -224,6 +241,8 @@ STEPS: dict[str, Callable[[Case, Path, int], Iterator[float]]] = {
     "plain": plain_steps,
     "hswish": hswish_steps,
     "hswish bf16": lambda case, folder, threads: hswish_steps(case, folder, threads, half=True),
+    "held": lambda case, folder, threads: hswish_steps(case, folder, threads, held=True),
+    "held bf16": lambda case, folder, threads: hswish_steps(case, folder, threads, half=True, held=True),
     "loader": loader_steps,
     "network": lambda case, folder, threads: hswish_steps(case, folder, threads, stuck=True),
     "network bf16": lambda case, folder, threads: hswish_steps(case, folder, threads, half=True, stuck=True),
@@ -245,7 +264,7 @@ def contend(connection: Connection, name: str, case: Case, folder: Path, threads
 # ---------------------------------------------------------------- taking turns
 
 
-def measure(case: Case, threads: int, rounds: int, names: tuple[str, ...] = CONTENDERS) -> list[Row]:
+def measure(case: Case, threads: int, rounds: int, names: tuple[str, ...]) -> list[Row]:
     """Pictures a second of each contender; the first turn of each is not counted."""
     context = mp.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
@@ -300,11 +319,11 @@ def main() -> None:
     parser.add_argument("--parts", action="store_true", help="loader and network by themselves, too")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    names = (*CONTENDERS, "loader", "network", "network bf16") if given.parts else CONTENDERS
+    parts = ("loader", "network", "network bf16") if given.parts else ()
     rows: list[Row] = []
     for case in CASES:
         if not given.case or case.name in given.case:
-            rows += measure(case, given.threads, given.rounds, names)
+            rows += measure(case, given.threads, given.rounds, (*case.contenders, *parts))
     if given.json:
         about = {"machine": machine(), "versions": versions(), "threads": given.threads}
         print(json.dumps({**about, "rows": [asdict(row) for row in rows]}, indent=2))
