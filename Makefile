@@ -35,7 +35,7 @@ build: $(STAMP) ## wheel and sdist into dist/
 
 # torch comes first and exactly, so that nothing else decides which build of it is taken.
 # The install compiles native/, so a change there installs again.
-$(STAMP): pyproject.toml constraints.txt native/CMakeLists.txt $(wildcard native/*.h native/*.cpp)
+$(STAMP): pyproject.toml constraints.txt native/CMakeLists.txt $(wildcard native/*.h native/*.cpp native/training/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"

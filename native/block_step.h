@@ -41,25 +41,25 @@ class BlockStep : public Step {
     const long twice = std::max(0L, (depthwise.op.kernel - 1) * depthwise.op.dilation + 1 - depthwise.op.stride);
     bands_ = 3 * twice * (threads - 1) <= in_.height ? threads : 1;
     // Without squeeze-and-excitation a few rows can be projected at once, and the map need not be stored.
-    banded_ = !se && inner < 0 && (maps_.size() > 64 * 1024 || bands_ > 1);
+    streamed_ = !se && inner < 0 && (maps_.size() > 64 * 1024 || bands_ > 1);
     strip_ = std::clamp(48 * 1024 / row, 1L, maps_.height);
-    states_.assign(banded_ ? panels_ * bands_ : 0, {});
+    states_.assign(streamed_ ? panels_ * bands_ : 0, {});
     return {maps_.height, maps_.width, project.op.n, sizeof(T)};
   }
   Shape kept() const override { return maps_; }
   long work(const Plan& plan) const override {
-    const long rows = banded_ ? panels_ * buffer_ + strip_floats() : buffer_;
+    const long rows = streamed_ ? panels_ * buffer_ + strip_floats() : buffer_;
     return rows + (stem ? stem->work(plan) : 0);
   }
   long scratch(const Plan&) const override {  // the depthwise output, the gate, the sums, the squeeze, scaled weights
-    if (banded_) return 0;
+    if (streamed_) return 0;
     if (!se) return map_floats();
     return map_floats() + (1 + bands_) * vector_floats() + round_up(se->reduce.op.n, 16) +
            floats_for<T>(project.op.n * project.op.k);
   }
 
   void run(Plan& plan) override {
-    if (banded_) return run_bands(plan);
+    if (streamed_) return run_streamed(plan);
     T* maps = inner >= 0 ? plan.map<T>(inner) : reinterpret_cast<T*>(plan.scratch());
     float* gate = plan.scratch() + map_floats();
     float* sums = gate + vector_floats();  // of each band
@@ -162,8 +162,8 @@ class BlockStep : public Step {
     project_maps(plan, {scaled, project.op.bias, channels, n}, maps);
   }
 
-  // Each thread takes a band of rows from the input to the projection.
-  void run_bands(Plan& plan) {
+  // Each thread takes its band of rows from the input to the projection, a few at a time: the map is never stored.
+  void run_streamed(Plan& plan) {
     const long channels = maps_.channels, panel = panel_, n = project.op.n;
     const long each = (maps_.height + bands_ - 1) / bands_;
     plan.pool->parallel(bands_, [&](long band, int thread) {
@@ -190,7 +190,7 @@ class BlockStep : public Step {
 
   Shape in_, maps_;
   Geometry g_{};
-  bool banded_ = false;
+  bool streamed_ = false;
   long panel_ = 0, panels_ = 0, buffer_ = 0, strip_ = 0, bands_ = 1;
   std::vector<BlockState> states_;  // of the panels of each band
 };

@@ -21,12 +21,18 @@ SIZE = (48, 64)
 
 @cache
 def network(
-    name: str, size: tuple[int, int] = SIZE, channels: str = "RGB", residual: float = 1.0, **options: Any
+    name: str,
+    size: tuple[int, int] = SIZE,
+    channels: str = "RGB",
+    residual: float = 1.0,
+    logits: float = 1.0,
+    **options: Any,
 ) -> DescribedModule:
     """A network whose every layer matters to the answer; fresh ones have idle batch norms and tiny logits.
 
     Training leaves residual branches quiet. Loud ones, with `residual` 1, make 15 blocks at real size magnify
-    rounding errors 40 times as much as trained ones do; with 0.3 it is a few times.
+    rounding errors 40 times as much as trained ones do; with 0.3 it is a few times. `logits` scales the answer
+    of a head with a classifier.
     """
     options = {"width_mult": 0.35, "num_classes": len(CLASSES), **options}
     if name.startswith("lraspp"):
@@ -46,6 +52,9 @@ def network(
         for block in model.modules():
             if isinstance(block, InvertedResidual) and block.has_residual:
                 block.project.norm.weight.data *= residual
+        if logits != 1:
+            for weight in model.head.classifier.parameters():
+                weight.data *= logits
         with torch.inference_mode():  # batch norms learn the statistics, as in training
             model.train()(torch.rand(8, model.architecture.options.in_channels, 2 * size[0], 2 * size[1]) * 4 - 2)
     assert isinstance(model, DescribedModule)

@@ -183,6 +183,10 @@ def test_real_size(format: str, case: tuple[str, dict[str, Any]], tmp_path: Path
     name, options = case
     size = (360, 480) if name.startswith("lraspp") else (224, 224)
     given = {"head_channels": None, "width_mult": 1.0, **options}
+    if options.get("head") == "fastseg":
+        # Without training its logits reach 28, of which four runtimes are off by 16 parts in a million, all by the
+        # same numbers; torch and OpenVINO are ten times nearer to float64.
+        given["logits"] = 0.15
     (report,) = export(
         network(name, size=size, residual=0.3, **given), [format], tmp_path / "model", pictures(2), threads=1
     )
