@@ -35,6 +35,21 @@ def test_imagenet_in_each_of_its_forms(tmp_path, val):
     assert source.classes == (named if val == "kaggle" else SYNSETS)
 
 
+def test_folders_of_annotations_are_no_pictures(tmp_path):
+    """Kaggle's ILSVRC/Annotations/CLS-LOC/train has the folders of Data/CLS-LOC/train, with .xml in them."""
+    made = make_imagenet(tmp_path / "made", "kaggle")
+    root = tmp_path / "kaggle"
+    shutil.copytree(made, root / "ILSVRC/Data/CLS-LOC")
+    for split in ("train", "val"):
+        for synset in SYNSETS:
+            folder = root / "ILSVRC/Annotations/CLS-LOC" / split / synset
+            folder.mkdir(parents=True)
+            (folder / f"{synset}_1.xml").write_text("<annotation/>")
+    assert {split: len(items) for split, items in open_data(root).splits.items()} == {
+        split: len(items) for split, items in open_data(made).splits.items()
+    }
+
+
 def test_imagenet_in_a_zip_is_the_same(tmp_path, zip_of):
     root = make_imagenet(tmp_path / "imagenet", "kaggle")
     folder, archive = open_data(root), open_data(zip_of(root))

@@ -458,6 +458,10 @@ def test_an_archive_beside_what_was_unpacked_from_it_is_no_shard(pictures, tmp_p
     [
         ([("a.txt", b"x")], "no sample in its 1 shards"),
         ([("a.png", b"p"), ("a.cls", b"0"), ("b.png", b"p"), ("b.seg.png", b"m")], "1 of 2 samples have masks"),
+        (
+            [("a.png", b"p"), ("a.cls", b"0"), ("b.png", b"p"), ("b.cls", b"0"), ("a.png", b"p"), ("a.cls", b"1")],
+            r"0\.tar: the key 'a' occurs twice",
+        ),
         ([("a.png", b"p"), ("a.seg.png", b"m")], r"classes\.txt: missing"),
     ],
 )

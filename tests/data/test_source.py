@@ -15,6 +15,7 @@ from PIL import Image
 
 from hswish.data import DataSource, open_data, too_many_bad
 from hswish.data import stores as stores_module
+from hswish.data.stores import open_store
 from hswish.spec.errors import DataError, PictureError
 from hswish.spec.pictures import read_picture
 
@@ -218,6 +219,46 @@ def test_broken_link_and_folder_loop(classes_folder):
     source = open_data(root)
     assert len(source.items("train")) == 20
     assert source.skipped[0][0].endswith("gone.png")
+
+
+def test_links_within_the_data_set_lead_to_the_pictures_again(classes_folder):
+    root = classes_folder({"train/cat": 20, "train/dog": 20})
+    (root / "val").symlink_to("train")
+    (root / "test").mkdir()
+    for name in ("cat", "dog"):
+        (root / "test" / name).symlink_to(root / "train" / name)
+    assert {split: len(items) for split, items in open_data(root).splits.items()} == {
+        "train": 40,
+        "val": 40,
+        "test": 40,
+    }
+
+
+def test_names_in_a_zip_that_other_tools_write(classes_folder, tmp_path):
+    root = classes_folder({"cat": 20, "dog": 20})
+    with zipfile.ZipFile(tmp_path / "odd.zip", "w") as archive:
+        for file in sorted(root.rglob("*.png")):
+            name = file.relative_to(root).as_posix().replace("dog", "Film: part 2")
+            archive.write(file, f"./{name}")
+    source = open_data(tmp_path / "odd.zip")
+    assert source.classes == ("Film: part 2", "cat")
+    assert len(pixels(source)) == 40
+
+
+def test_a_damaged_entry_is_skipped_however_it_was_packed(classes_folder, tmp_path):
+    root = classes_folder({"cat": 2})
+    for packing in (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA):
+        path = tmp_path / f"{packing}.zip"
+        with zipfile.ZipFile(path, "w", packing) as archive:
+            for file in sorted(root.rglob("*.png")):
+                archive.writestr(file.relative_to(root).as_posix(), file.read_bytes() + bytes(range(256)) * 20)
+            at = archive.infolist()[0].header_offset + 60
+        raw = bytearray(path.read_bytes())
+        raw[at : at + 20] = b"\xff" * 20
+        path.write_bytes(raw)
+        store = open_store(path)
+        with pytest.raises(PictureError, match=r"\.zip/cat/.*cannot be unpacked"):
+            store.read(min(store.files))
 
 
 def test_zip_reads_alike_from_threads_a_fork_and_a_pickle(classes_folder, zip_of):

@@ -27,6 +27,7 @@ from hswish.data.stores import Store
 from hswish.data.synsets import class_names, is_synset, synsets_of_val
 from hswish.data.tree import Tree
 from hswish.spec.errors import DataError
+from hswish.spec.pictures import is_picture_name
 
 _FLAT_VAL = re.compile(r"(.*/)?ILSVRC2012_val_\d{8}\.JPEG")
 
@@ -34,15 +35,17 @@ _FLAT_VAL = re.compile(r"(.*/)?ILSVRC2012_val_\d{8}\.JPEG")
 def imagenet_folders(store: Store) -> dict[str, str]:
     """Folder of each split (ending in a slash), empty where the data set is not ImageNet.
 
-    train or val must hold synset folders; or val the pictures under the names of the release.
+    train or val must hold synset folders with pictures (Kaggle's Annotations/ has the folders, too); or val
+    the pictures under the names of the release.
     """
     found: dict[str, str] = {}
-    for name in store.folders:
+    root: str | None = None
+    for name in sorted(_folders_of_pictures(store)):
         above, _, last = name.rpartition("/")
-        split = split_of(above.rpartition("/")[2])
-        if split and is_synset(last):
-            found[split] = above + "/"
-    root = next((folder.rstrip("/").rpartition("/")[0] for folder in found.values()), None)
+        place, _, folder = above.rpartition("/")
+        split = split_of(folder)
+        if split and is_synset(last) and root in (None, place):
+            found[split], root = above + "/", place
     for name in store.files:
         above, _, last = name.rpartition("/")
         if "val" not in found and split_of(above.rpartition("/")[2]) == "val" and _FLAT_VAL.fullmatch(name):
@@ -84,6 +87,15 @@ def read_imagenet(store: Store, folders: Mapping[str, str]) -> Layout:
     splits = {split: [Item(name, index[synset]) for name, synset in by.items()] for split, by in labelled.items() if by}
     classes = class_names(tree, synsets)
     return Layout(task="classification", tree=tree, classes=classes, splits=splits, skipped=skipped)
+
+
+def _folders_of_pictures(store: Store) -> set[str]:
+    folders: set[str] = set()
+    for name in store.files:
+        folder = name.rpartition("/")[0]
+        if folder not in folders and is_picture_name(name):
+            folders.add(folder)
+    return folders
 
 
 def _train_synsets(store: Store, folders: Mapping[str, str]) -> list[str]:

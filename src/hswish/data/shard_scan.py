@@ -57,18 +57,22 @@ def scan_shard(path: Path) -> Scanned:
         raise DataError(f"{path}: not a readable tar file ({error}); copy it or make it again") from error
     if members and members[-1][0].offset + members[-1][0].size > path.stat().st_size:
         raise DataError(f"{path}: is cut short; copy it or make it again")
-    return _samples(members)
+    return _samples(path, members)
 
 
-def _samples(members: Sequence[tuple[Member, str]]) -> Scanned:
+def _samples(path: Path, members: Sequence[tuple[Member, str]]) -> Scanned:
     samples: list[tuple[Member, Member | str]] = []
     skipped = {}
-    for _, group in itertools.groupby(members, key=lambda entry: _key(entry[0].name)):
+    seen: set[str] = set()
+    for key, group in itertools.groupby(members, key=lambda entry: _key(entry[0].name)):
         parts = {_extension(member.name): (member, text) for member, text in group}
         picture = next((parts[ext][0] for ext in parts if "." not in ext and f".{ext}" in PICTURE_SUFFIXES), None)
         mask = next((parts[ext][0] for ext in MASKS if ext in parts), None)
         if picture is None:
             continue  # .json and the like alone
+        if key in seen:
+            raise DataError(f"{path}: the key {key!r} occurs twice; make the shard again")
+        seen.add(key)
         if mask is not None:
             samples.append((picture, mask))
         elif CLASS in parts:

@@ -6,7 +6,9 @@ same bytes. Nothing is ever extracted to disk.
 
 from __future__ import annotations
 
+import lzma
 import os
+import re
 import stat
 import zipfile
 import zlib
@@ -16,6 +18,9 @@ from typing import Any, Protocol
 from hswish.spec.errors import DataError, PictureError
 from hswish.spec.pictures import MAX_FILE_BYTES
 
+_DRIVE = re.compile(r"[A-Za-z]:")
+_Chain = tuple[tuple[int, int], ...]
+"""Folders, each in the one before it, by device and number."""
 _JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 
@@ -69,24 +74,24 @@ def is_junk(name: str) -> bool:
 
 
 class FolderStore:
-    """Files below a folder; symbolic links are followed, each folder once."""
+    """Files below a folder; symbolic links are followed, but not to a folder that they lie in."""
 
     def __init__(self, path: Path) -> None:
         self.location = str(path)
         self.files: dict[str, int] = {}
         folders: set[str] = set()
-        seen: set[tuple[int, int]] = set()
-        waiting = [""]
+        waiting: list[tuple[str, _Chain]] = [("", ())]
         while waiting:
-            folder = waiting.pop()
-            for entry in self._scan(folder, seen):
+            folder, above = waiting.pop()
+            entries, chain = self._scan(folder, above)
+            for entry in entries:
                 name = folder + entry.name
                 if is_junk(entry.name):
                     continue
                 try:
                     if entry.is_dir():
                         folders.add(name)
-                        waiting.append(name + "/")
+                        waiting.append((name + "/", chain))
                     elif entry.is_file():
                         self.files[name] = entry.stat().st_size
                     elif entry.is_symlink():  # points nowhere: an unreadable file, to be said and skipped
@@ -95,15 +100,16 @@ class FolderStore:
                     self.files[name] = 0
         self.folders = frozenset(folders)
 
-    def _scan(self, folder: str, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+    def _scan(self, folder: str, above: _Chain) -> tuple[list[os.DirEntry[str]], _Chain]:
+        """What is in a folder, and the folders that lead to what is in it."""
         path = Path(self.location, folder)
         try:
             status = path.stat()
-            if (status.st_dev, status.st_ino) in seen:  # a link to a folder above it
-                return []
-            seen.add((status.st_dev, status.st_ino))
+            itself = (status.st_dev, status.st_ino)
+            if itself in above:
+                return [], above
             with os.scandir(path) as entries:
-                return list(entries)
+                return list(entries), (*above, itself)
         except OSError as error:
             raise DataError(f"{path}: cannot be listed ({error.strerror}); check its permissions") from error
 
@@ -134,9 +140,9 @@ class ZipStore:
         self.files: dict[str, int] = {}
         folders: set[str] = set()
         for info in self._archive().infolist():
-            name = self._checked(info)
-            parts = name.rstrip("/").split("/")
-            if any(is_junk(part) for part in parts):
+            parts = [part for part in self._checked(info).split("/") if part not in ("", ".")]
+            name = "/".join(parts)
+            if not parts or any(is_junk(part) for part in parts):
                 continue
             depth = len(parts) + 1 if info.is_dir() else len(parts)
             folders.update("/".join(parts[:count]) for count in range(1, depth))
@@ -160,7 +166,7 @@ class ZipStore:
         """The entry's name with forward slashes, or the reason to refuse the archive."""
         name = info.filename.replace("\\", "/")
         parts = name.split("/")
-        if name.startswith("/") or ".." in parts or ":" in parts[0]:
+        if name.startswith("/") or ".." in parts or _DRIVE.match(name):
             raise DataError(f"{self.location}: refused, entry {name!r} points outside the archive; zip the folder anew")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise DataError(f"{self.location}: refused, entry {name!r} is a symbolic link; zip the files themselves")
@@ -176,7 +182,7 @@ class ZipStore:
             return self._archive().read(self._entries[name])
         except KeyError as error:
             raise PictureError(label, "not in the archive any more") from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError) as error:
             raise PictureError(label, f"cannot be unpacked ({error}); zip the folder anew") from error
 
     def source(self, name: str) -> bytes:
