@@ -44,3 +44,14 @@ def test_suspects_are_listed_and_drawn(hswish_cli, classifier, segmenter, pictur
         assert all(row["truth"] != row["predicted"] for row in found)
         assert (place / "suspects.png").stat().st_size > 1000
         assert "3 label suspects" in done.err
+
+
+def test_a_file_that_answers_masks_has_no_suspects(hswish_cli, segmenter, scenes, tmp_path):
+    """They are ranked by confidence; said before the pictures are gone through."""
+    pytest.importorskip("onnxruntime")
+    flags = ("--format", "onnx", "--embed", "argmax", "--data", scenes, "--out", tmp_path)
+    hswish_cli("export", segmenter, *flags).success()
+    file = next(tmp_path.glob("*.onnx"))
+    done = hswish_cli("eval", file, scenes, "--suspects", 2, "--out", tmp_path / "s")
+    done.error("--suspects needs confidences")
+    assert not (tmp_path / "s").exists()

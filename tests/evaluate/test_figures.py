@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from hswish.evaluate import Evaluation, class_curves_picture, confusion_picture, curves_picture
+from hswish.evaluate.sheet import Tile, contact_sheet
 from hswish.metrics import ClassificationMetrics
 from hswish.spec.errors import DataError, MissingPackageError, SaveError
 
@@ -58,6 +60,20 @@ def test_confusion_is_drawn_for_few_and_many_classes(classes: int, tmp_path: Pat
     assert min(image.size) > 400
     assert max(image.size) < 5000
     assert len(image.convert("RGB").getcolors(2**24) or []) > 50
+
+
+def test_any_name_of_a_folder_can_be_drawn(tmp_path: Path) -> None:
+    """Half a formula, and bytes that are no UTF-8, as a file system may give them."""
+    names = ("$^$", b"caf\xe9".decode("utf-8", "surrogateescape"), "a_{b", "\\frac")
+    evaluation = replace(evaluation_of(4), classes=names, data="$x^$")
+    confusion_picture(evaluation, tmp_path / "confusion.png")
+    rows = [{"epoch": 1, "top1": 0.5, "per_class": dict.fromkeys(names, 0.5)}]
+    class_curves_picture(rows, tmp_path / "classes.png")
+    tile = Tile(pictures=[Image.new("RGB", (8, 8))], lines=[(names[1], (0, 0, 0))])
+    page = contact_sheet(names[1], names[1], [tile], page_width=600, legend=[(names[1], (1, 2, 3))])
+    assert page.width >= 560
+    opened(tmp_path / "confusion.png")
+    opened(tmp_path / "classes.png")
 
 
 def test_matplotlib_and_torch_are_imported_only_where_needed() -> None:

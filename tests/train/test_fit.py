@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from safetensors.torch import load_file
 
 import hswish
 from hswish.spec.errors import DataError, HswishError, ModelFileError, OptionError, SaveError
-from hswish.train import Interrupted, Recipe, Reporter, resume, train
+from hswish.train import Interrupted, Recipe, Reporter, dry_run, resume, train
 from hswish.train.interrupt import StopRequest
+from hswish.train.learner import Learner
 
 FAST = Recipe(epochs=3, batch_size=8, warmup_epochs=0.5, ema_decay=0.5, lr=5e-3)
 TINY: dict[str, Any] = {"width_mult": 0.35, "workers": 0}
@@ -131,6 +133,46 @@ def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Log:
     stop = property(lambda self: bool(asked) and bool(asked.pop()), lambda self, value: None)
     monkeypatch.setattr(StopRequest, "asked", stop, raising=False)
     return Stopper()
+
+
+def test_a_resumed_epoch_counts_all_of_its_seconds(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four steps, of a second each, three are made before the stop."""
+    clock = [0.0]
+    monkeypatch.setattr("hswish.train.loop.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    step = Learner.step
+
+    def slow(self: Learner, *given: Any) -> Any:
+        clock[0] += 1
+        return step(self, *given)
+
+    monkeypatch.setattr(Learner, "step", slow)
+    with monkeypatch.context() as patch:
+        stopper = interrupt_after(3, patch)
+        with pytest.raises(Interrupted):
+            train(colours, "mobilenet_v3_small", out=tmp_path / "run", recipe=FAST, reporter=stopper, **TINY)
+    log = Log()
+    resume(tmp_path / "run", reporter=log)
+    assert [row["seconds"] for row in log.rows] == [4.0, 4.0, 4.0]
+
+
+def test_a_run_does_not_lie_inside_its_data(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pictures would be a class at the next listing, and the run could neither go on nor be evaluated."""
+    monkeypatch.chdir(colours)
+    for data, out in ((colours, colours / "runs/a"), (".", "runs/a")):
+        with pytest.raises(SaveError, match=r"lies inside the data.*--out"):
+            train(data, "mobilenet_v3_small", out=out, recipe=FAST, **TINY)
+        with pytest.raises(SaveError, match="lies inside the data"):
+            dry_run(data, "mobilenet_v3_small", out=out, recipe=FAST, **TINY)
+    assert not (colours / "runs").exists()
+
+
+def test_a_dry_run_minds_no_other_file(colours: Path, tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/config.json").write_text("{}")
+    dry_run(colours, "mobilenet_v3_small", out=tmp_path / "project", recipe=FAST, **TINY)
+    assert (tmp_path / "project/dry-run.png").is_file()
 
 
 def test_resume_needs_neither_the_old_folder_nor_the_old_data_or_weights(

@@ -59,3 +59,27 @@ def test_training_a_segmenter_from_a_classifier(squares: Path, tmp_path: Path) -
     assert made.architecture.options.width_mult == 0.5
     assert (made.preprocess.mean, made.preprocess.height, made.preprocess.width) == ((0.5, 0.4, 0.3), 48, 64)
     assert torch.equal(made.state_dict()["backbone.stem.conv.weight"], start.state_dict()["backbone.stem.conv.weight"])
+
+
+def test_what_is_taken_from_the_weights_and_what_is_the_runs_own(colours: Path, tmp_path: Path) -> None:
+    """The network and what pictures look like to it are the weights'; how it learns and its size are the run's."""
+    start = network("mobilenet_v3_small", 1, num_classes=3, bn_momentum=0.3, padding="same")
+    seen = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "channels": "BGR", "interpolation": "bicubic"}
+    start.describe(preprocess=type(start.preprocess)(height=96, width=96, **seen))
+    save(start, tmp_path / "start.safetensors")
+    options = {"weights": tmp_path / "start.safetensors", "workers": 0}
+    recipe = Recipe(epochs=1, batch_size=12, height=32, width=32, bn_momentum=0.05, model_options={"keep_size": 2})
+    made = load(train(colours, "mobilenet_v3_small", out=tmp_path / "run", recipe=recipe, **options).best)
+    used = made.architecture.options
+    assert (used.bn_momentum, used.keep_size, used.padding, used.width_mult) == (0.05, 2, "same", 0.5)
+    assert (made.preprocess.height, made.preprocess.width) == (32, 32)
+    assert {name: getattr(made.preprocess, name) for name in seen} == seen
+
+
+def test_a_recipe_leaves_a_choice_of_the_weights_alone(colours: Path, tmp_path: Path) -> None:
+    save(network("mobilenet_v3_small", 1, num_classes=3, keep_size=3), tmp_path / "start.safetensors")
+    options = {"weights": tmp_path / "start.safetensors", "workers": 0}
+    recipe = Recipe(epochs=1, batch_size=12, height=32, width=32, model_options={"keep_size": 2})
+    for name, typed, wanted in (("kept", {}, 3), ("typed", {"keep_size": 1}, 1)):
+        made = load(train(colours, "mobilenet_v3_small", out=tmp_path / name, recipe=recipe, **options, **typed).best)
+        assert made.architecture.options.keep_size == wanted

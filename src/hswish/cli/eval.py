@@ -10,7 +10,7 @@ import typer
 from hswish.cli.console import counting, print_json, print_note, print_warning, printable, stdout
 from hswish.cli.evaluating import open_as_trained
 from hswish.cli.locating import MODEL_HELP, locate_model
-from hswish.spec.errors import ModelFileError
+from hswish.spec.errors import ModelFileError, OptionError
 
 if TYPE_CHECKING:
     from hswish.data import DataSource
@@ -56,12 +56,17 @@ def eval_command(
     from hswish.evaluate import Suspects, evaluate
     from hswish.evaluate.figures import check_drawing, confusion_picture
     from hswish.runtime import open_engine
+    from hswish.runtime.engine import interface_of
 
     if confusion is not None:
         check_drawing()
     file = locate_model(model)
     runner = open_engine(file, engine, precision=precision)
     source = open_as_trained(data, file, runner.description)
+    if suspects and interface_of(runner).gives == "mask":
+        raise OptionError(
+            f"--suspects needs confidences, and {model} answers masks: give the model that it was made of"
+        )
     watch = Suspects(runner.description.classes, suspects) if suspects else None
     with counting(split, "pictures") as update:
         try:

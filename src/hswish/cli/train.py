@@ -44,7 +44,7 @@ def train_command(
         str | None, typer.Option(help="Model to start from: file, published name, hf://...", show_default=False)
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="Model file whose answers are learned, too.", show_default=False)
+        str | None, typer.Option(help="Model whose answers are learned, too, named as --weights.", show_default=False)
     ] = None,
     on_nan: Annotated[
         str | None, typer.Option(help="stop or skip a step that is not finite; also with --resume.")
@@ -116,7 +116,7 @@ def train_command(
         "batch_size": parse_batch_size(batch_size),
         "lr": lr,
         "seed": seed,
-        "distill.teacher": str(teacher) if teacher is not None else None,
+        "distill.teacher": teacher,
     }
     options = {
         "num_classes": num_classes,
@@ -140,6 +140,8 @@ def train_command(
                 raise OptionError("train needs DATA and --model, as in: hswish train digits --model mobilenet_v3_small")
             if weights is not None:
                 locate_model(weights)  # fetched now, with a bar; the run remembers the name
+            if teacher is not None:
+                locate_model(teacher)
             changes = dict(parse_change(text) for text in set_ or []) | _given({**fields, "on_nan": on_nan})
             if size is not None:
                 changes["height"], changes["width"] = parse_size(size)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hswish.evaluate.evaluation import Evaluation
+from hswish.evaluate.lettering import plain
 from hswish.metrics.confusion import ratio
 from hswish.spec.errors import DataError, MissingPackageError
 from hswish.spec.files import write_aside
@@ -57,8 +58,8 @@ def confusion_picture(evaluation: Evaluation, path: str | Path) -> None:
     names = [name if len(name) <= 18 else name[:17] + "…" for name in evaluation.classes]
     letter = 0.62 * font / 72  # inches, on average
     upright = max(map(len, names)) * letter > 0.9 * side / count
-    axes.set_xticks(range(count), names, fontsize=font, rotation=90 if upright else 0)
-    axes.set_yticks(range(count), names, fontsize=font)
+    axes.set_xticks(range(count), map(plain, names), fontsize=font, rotation=90 if upright else 0)
+    axes.set_yticks(range(count), map(plain, names), fontsize=font)
     axes.set_xlabel("predicted", color=_INK, labelpad=8)
     axes.set_ylabel("truth", color=_INK, labelpad=8)
     axes.tick_params(length=0, colors=_INK)
@@ -71,7 +72,7 @@ def confusion_picture(evaluation: Evaluation, path: str | Path) -> None:
         _write_percentages(axes, shares, font)
     name, value = evaluation.headline
     axes.set_title(
-        f"{evaluation.data}, {evaluation.split}: {_title_of(name)} {value:.1%}",
+        plain(f"{evaluation.data}, {evaluation.split}: {_title_of(name)} {value:.1%}"),
         color=_INK, fontsize=11 if count <= 40 else 16, loc="left", pad=12,
     )  # fmt: skip
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, ticks=[0, 0.5, 1], shrink=min(0.6, 5 / side))
@@ -130,7 +131,7 @@ def class_curves_picture(history: Sequence[Mapping[str, Any]], path: str | Path)
         values, cmap="viridis", vmin=0, vmax=1, aspect="auto", interpolation="nearest",
         extent=(first - 0.5, last + 0.5, len(names) - 0.5, -0.5),
     )  # fmt: skip
-    axes.set_yticks(range(len(names)), [name[:24] for name in names], fontsize=8)
+    axes.set_yticks(range(len(names)), [plain(name[:24]) for name in names], fontsize=8)
     axes.set_title(f"{_class_figure(rows[-1])} of each class, validation", loc="left", color=_INK, fontsize=11)
     axes.set_xlabel("epoch", color=_INK, fontsize=9)
     axes.tick_params(length=0, colors=_INK, labelsize=8)

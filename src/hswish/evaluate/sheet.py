@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from hswish.evaluate.lettering import drawable
 from hswish.spec.palette import is_background, palette
 
 INK, QUIET, GREEN, RED = (34, 38, 43), (118, 124, 132), (22, 128, 78), (196, 38, 46)
@@ -77,14 +78,16 @@ def contact_sheet(
     height = legend_top + (entries[-1][1] + 30 if entries else 0) + MARGIN // 2
     page = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(page)
-    draw.text((MARGIN, MARGIN - 4), title, fill=INK, font=ImageFont.load_default(20))
-    draw.text((MARGIN, MARGIN + 24), subtitle, fill=QUIET, font=ImageFont.load_default(_FONT))
+    draw.text((MARGIN, MARGIN - 4), drawable(title), fill=INK, font=ImageFont.load_default(20))
+    draw.text((MARGIN, MARGIN + 24), drawable(subtitle), fill=QUIET, font=ImageFont.load_default(_FONT))
     for index, tile in enumerate(tiles):
         left = MARGIN + index % columns * (tile_width + _GAP)
         _draw_tile(page, tile, left, top + index // columns * (tile_height + _GAP), panel)
     for (name, colour), (x, y) in zip(legend, entries, strict=True):
         draw.rounded_rectangle((x, legend_top + y + 2, x + 14, legend_top + y + 16), 3, fill=colour)
-        draw.text((x + 21, legend_top + y + 9), name, fill=INK, font=ImageFont.load_default(_FONT), anchor="lm")
+        draw.text(
+            (x + 21, legend_top + y + 9), drawable(name), fill=INK, font=ImageFont.load_default(_FONT), anchor="lm"
+        )
     return page
 
 
@@ -96,7 +99,7 @@ def _draw_tile(page: Image.Image, tile: Tile, left: int, top: int, panel: tuple[
     width = len(tile.pictures) * (panel[0] + _SEAM) - _SEAM
     for number, (text, colour) in enumerate(tile.lines):
         y = top + panel[1] + 6 + number * _LINE
-        draw.text((left, y), _shortened(text, width), fill=colour, font=ImageFont.load_default(_FONT))
+        draw.text((left, y), _shortened(drawable(text), width), fill=colour, font=ImageFont.load_default(_FONT))
 
 
 def _shortened(text: str, width: int) -> str:

@@ -24,7 +24,7 @@ from hswish.hub import locate
 from hswish.models import DescribedModule, create_model, load
 from hswish.spec.architecture import make_options, task_of
 from hswish.spec.artifact import read_description
-from hswish.spec.errors import DataError, OptionError
+from hswish.spec.errors import DataError, OptionError, SaveError
 from hswish.train.devices import Devices, LostProcess
 from hswish.train.dry_run import Rehearsal, rehearse
 from hswish.train.largest_batch import largest_batch
@@ -36,7 +36,7 @@ from hswish.train.reporter import Reporter
 from hswish.train.run_folder import RunConfig, RunFolder
 from hswish.train.sizes import choose_preprocess
 from hswish.train.teacher import Teacher
-from hswish.train.transfer import OWN_OPTIONS, grows_from, transfer
+from hswish.train.transfer import LEARNING_OPTIONS, OWN_OPTIONS, grows_from, transfer
 
 _RECIPE_OF = {
     "digits": "digits",
@@ -90,6 +90,7 @@ def train(
     Raises:
         HswishError: bad data, an unknown name, a contradiction; the message says what to do.
     """
+    RunFolder.check_free(out)
     with _prepared(data, model, out, recipe, changes, weights, workers, reporter, options) as (config, trainer):
         run = trainer.run_folder
         if trainer.devices.leads:
@@ -138,9 +139,8 @@ def _prepared(
     options: dict[str, Any],
 ) -> Iterator[tuple[RunConfig, Trainer]]:
     """Everything that a run needs, before anything of it is written; arguments as of `train`."""
-    if weights is not None:
-        options = {**_options_of(weights, model), **options}
-    make_options(model, **options)  # a mistyped name shows before any data is read
+    inherited = _options_of(weights, model) if weights is not None else {}
+    make_options(model, **{**inherited, **options})  # a mistyped name shows before any data is read
     name, plan = _choose_recipe(recipe, data, model)
     changes = dict(changes or {})
     auto = changes.get("batch_size") == AUTO and bool(changes.pop("batch_size"))
@@ -150,17 +150,16 @@ def _prepared(
     with Devices(plan.precision) as devices:
         reporter = reporter if reporter is not None and devices.leads else Reporter()
         run = RunFolder(Path(devices.leaders(str(out))))
-        if devices.leads:
-            RunFolder.check_free(run.path)
+        _check_outside(run.path, data)
         source = open_data(data, task=task_of(model), seed=plan.seed)
         if not source.hints.mirror and "augment.mirror" not in changes:
             plan = plan.with_changes({"augment.mirror": 0.0})
         if plan.distill.teacher is not None:
-            plan = plan.with_changes({"distill.teacher": _absolute(plan.distill.teacher)})
+            plan = plan.with_changes({"distill.teacher": _absolute(locate(plan.distill.teacher))})
         config = RunConfig(
             data=_absolute(data),
             model=model,
-            options={**plan.model_options, **options},
+            options={**inherited, **_not_inherited(plan.model_options, inherited, model), **options},
             classes=source.classes,
             recipe_name=name,
             recipe=plan,
@@ -229,10 +228,22 @@ def _options_of(weights: str | Path, model: str) -> dict[str, Any]:
     if grows_from(model, description.model):
         own: tuple[str, ...] = OWN_OPTIONS
     elif description.model == model:
-        own = ("num_classes", "dropout")
+        own = LEARNING_OPTIONS
     else:  # refused with the remedy when its weights are copied
         return {}
     return {name: value for name, value in description.options.items() if name not in own}
+
+
+def _not_inherited(asked: dict[str, Any], inherited: dict[str, Any], model: str) -> dict[str, Any]:
+    """Those of a recipe's options that `inherited` weights leave at their defaults; what they chose stays."""
+    usual = make_options(model)
+    return {name: value for name, value in asked.items() if inherited.get(name) in (None, getattr(usual, name, None))}
+
+
+def _check_outside(out: Path, data: str | Path) -> None:
+    """Raises SaveError: `out` lies inside the folder `data`, where its pictures would be taken for data."""
+    if Path(data).is_dir() and out.resolve().is_relative_to(Path(data).resolve()):
+        raise SaveError(f"{out}: lies inside the data, {data}; choose another folder by --out")
 
 
 def _absolute(path: str | Path) -> str:
@@ -278,13 +289,21 @@ def _build_model(config: RunConfig, source: DataSource) -> DescribedModule:
 
 
 def _start_from(weights: str, model: DescribedModule, recipe: Recipe) -> str:
-    """Copy what fits from the file `weights`, its input size too unless the recipe sets one or the task is another."""
+    """Copy what fits from the file `weights`, its preprocessing too; the size only if the recipe sets none.
+
+    A segmenter takes from its backbone's classifier what pictures look like to it: normalisation and channels.
+    """
     start = load(weights)
     copied = transfer(start, model, model.classes, weights)
     if start.description.task != model.description.task:
-        model.describe(preprocess=replace(model.preprocess, mean=start.preprocess.mean, std=start.preprocess.std))
+        seen = start.preprocess
+        model.describe(preprocess=replace(model.preprocess, mean=seen.mean, std=seen.std, channels=seen.channels))
     elif recipe.height is None and recipe.width is None:
         model.describe(preprocess=start.preprocess)
+    else:
+        ours = model.preprocess
+        fitting = replace(start.preprocess, height=ours.height, width=ours.width, crop_fraction=ours.crop_fraction)
+        model.describe(preprocess=fitting)
     return copied
 
 

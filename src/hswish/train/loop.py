@@ -86,11 +86,9 @@ class Trainer:
                 lost_processes(self.devices, f"go on with: {resume_by} in all processes"),
             ):
                 while at.epoch < self.recipe.epochs and not self._has_stalled():
-                    began = time.monotonic()
                     self._train_epoch(stop)
-                    seconds = time.monotonic() - began
                     if self._validates(at.epoch + 1):
-                        self._finish_epoch(self._validate(self.learner.kept, stop), seconds)
+                        self._finish_epoch(self._validate(self.learner.kept, stop))
                     else:
                         at.begin_epoch()
                 if not at.finished:
@@ -104,9 +102,12 @@ class Trainer:
         at = self.at
         self.learner.begin_epoch(at.epoch)
         self.reporter.start_epoch(at.epoch + 1, self.recipe.epochs, self.steps, at.step)
+        since = time.monotonic()
         for batches in self._windows(at.epoch, at.step):
             self._train_step(batches)
             at.step += 1
+            since, before = time.monotonic(), since
+            at.seconds += since - before
             if self.devices.any(stop.asked):
                 self._stop()
             if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
@@ -183,7 +184,7 @@ class Trainer:
             self._stop()
         return evaluation
 
-    def _finish_epoch(self, evaluation: Evaluation, seconds: float) -> None:
+    def _finish_epoch(self, evaluation: Evaluation) -> None:
         at, kept = self.at, self.learner.kept
         for file, reason in evaluation.skipped:
             self._skip(file, reason)
@@ -192,8 +193,8 @@ class Trainer:
             "epoch": at.epoch + 1,
             "loss": at.loss_sum / max(at.pictures, 1),
             "lr": learning_rate((at.epoch + 1) * self.steps - 1, self.steps, self.recipe),
-            "seconds": round(seconds, 3),
-            "pictures_per_second": round(at.pictures / max(seconds, 1e-9), 1),
+            "seconds": round(at.seconds, 3),
+            "pictures_per_second": round(at.pictures / max(at.seconds, 1e-9), 1),
             **evaluation.summary(),
         }
         if len(evaluation.classes) <= _MOST_CLASSES:

@@ -19,6 +19,8 @@ class Standing:
     """of the running epoch, over its pictures"""
     pictures: int = 0
     """of the running epoch"""
+    seconds: float = 0.0
+    """that the steps of the running epoch took, those before a stop too"""
     passed_over: int = 0
     """steps of the running epoch whose loss or gradient was not finite"""
     best: float = -math.inf
@@ -33,7 +35,7 @@ class Standing:
     def begin_epoch(self) -> None:
         """Count the epoch that has ended, and start the next one's sums."""
         self.epoch, self.step, self.passed_over = self.epoch + 1, 0, 0
-        self.loss_sum, self.pictures = 0.0, 0
+        self.loss_sum, self.pictures, self.seconds = 0.0, 0, 0.0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

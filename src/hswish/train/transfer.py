@@ -9,7 +9,9 @@ from hswish.spec.architecture import Block
 from hswish.spec.errors import OptionError
 
 _CLASS_LAYERS = ("head.classifier", "head.project_")
-OWN_OPTIONS = ("num_classes", "dropout", "reduced_tail", "tail", "output_stride", "keep_size")
+LEARNING_OPTIONS = ("num_classes", "dropout", "bn_momentum")
+"""Options that say how a network learns, or what: those of the weights it starts from do not count."""
+OWN_OPTIONS = (*LEARNING_OPTIONS, "reduced_tail", "tail", "output_stride", "keep_size")
 """Options that a segmenter does not take over from the classifier whose backbone it starts from."""
 
 
