@@ -233,6 +233,7 @@ static std::vector<std::pair<std::string, bool>> level_names() {
 
 NB_MODULE(_engine, m) {
   using namespace hswish;
+  nb::set_leak_warnings(false);  // at a Ctrl-C a thread that waits for a picture may still hold a plan
   nb::class_<Plan> plan(m, "Plan");
   plan.def("__init__", [](Plan* self, const std::string& name, int threads, bool halves) {
         require(threads >= 1 && threads <= 256, "1 to 256 threads");

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -115,3 +118,27 @@ def test_evaluation_is_stopped(workers: int, classifier: Path, tmp_path: Path) -
     _, err = stop(process)
     shutil.rmtree(data)
     assert (process.returncode, err) == (2, "error: interrupted\n")
+
+
+def test_a_slow_address_holds_nobody_up(classifier: Path, tmp_path: Path) -> None:
+    """A picture of which a byte comes now and then, and never the end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        asked = threading.Event()
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                line, _ = server.accept()
+                line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                asked.set()
+                while True:
+                    line.sendall(b"x")
+                    time.sleep(0.2)
+
+        threading.Thread(target=answer, daemon=True).start()
+        process = start("predict", classifier, f"http://127.0.0.1:{server.getsockname()[1]}/a.png", cwd=tmp_path)
+        assert asked.wait(PATIENCE_S)
+        time.sleep(0.5)
+        began = time.monotonic()
+        _, err = stop(process)
+        assert (process.returncode, err) == (2, "error: interrupted\n")
+        assert time.monotonic() - began < 10

@@ -70,6 +70,16 @@ def test_refusals_say_why(tmp_path: Path, format: str, options: dict, reason: st
     assert not list(tmp_path.iterdir())
 
 
+def test_no_folder_makes_way_for_a_file(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    (tmp_path / "m.onnx").mkdir()
+    (tmp_path / "m.onnx/notes.txt").write_text("mine")
+    with pytest.raises(SaveError, match="a folder stands there"):
+        export(network("mobilenet_v3_small"), ["onnx"], tmp_path / "m", pictures(1), threads=1)
+    assert (tmp_path / "m.onnx/notes.txt").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
 def test_more_refusals(tmp_path: Path) -> None:
     official = network("lraspp_mobilenet_v3_small", head="official")
     with pytest.raises(OptionError, match="pools by a window that depends on the picture's size"):

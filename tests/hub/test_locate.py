@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,16 @@ def test_the_projects_own_models_are_found_from_a_clone(model_file: Path, monkey
 
 
 # --- The table ------------------------------------------------------------------------------
+
+
+def test_a_folder_hides_no_model(model_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The zoo has a folder beside each of its models, of the same name but for the ending."""
+    zoo = tmp_path / "zoo"
+    (zoo / "mine.digits").mkdir(parents=True)
+    shutil.copy(model_file, zoo / "mine.digits.safetensors")
+    monkeypatch.setattr(sys.modules["hswish.hub.locate"], "find_own", lambda name: zoo / f"{name}.safetensors")
+    monkeypatch.chdir(zoo)
+    assert locate("mine.digits") == zoo / "mine.digits.safetensors"
 
 
 def test_names_say_the_architecture_and_are_unique() -> None:

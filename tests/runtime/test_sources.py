@@ -158,6 +158,26 @@ def test_outputs_never_meet_and_never_leave_their_folder() -> None:
     assert len({path.lower() for path in made}) == len(made)
 
 
+def test_a_dot_in_a_name_is_part_of_it() -> None:
+    names = OutputNames("")
+    given = ["my.holiday-000001.png", "my.holiday-000002.png", "a.v1.jpg", "a.v1.png"]
+    assert [names(Path(path)).as_posix() for path in given] == [
+        "my.holiday-000001", "my.holiday-000002", "a.v1", "a.v1-2",
+    ]  # fmt: skip
+
+
+def test_no_path_at_all_is_not_the_folder_one_is_in(picture_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(picture_folder)
+    with pytest.raises(DataError, match="an empty path"):
+        list(expand_sources([""]))
+
+
+def test_a_picture_without_pixels_is_a_bad_one() -> None:
+    (named,) = expand_sources([Image.new("RGB", (0, 5))])
+    with pytest.raises(PictureError, match="no pixels"):
+        named.read()
+
+
 def test_many_equal_names_stay_fast() -> None:
     names = OutputNames(".png")
     assert len({names(Path("x.jpg")) for _ in range(20_000)}) == 20_000

@@ -43,8 +43,20 @@ def test_frames_come_in_order_with_their_time(clip: Path, colour_engine) -> None
     results = Predictor(colour_engine())(clip)
     assert [result.label for result in results] == ["red"] * 5 + ["green"] * 5 + ["blue"] * 5
     assert results[6].name == f"{clip} 0:01.200"
-    assert results[6].relative.as_posix() == "clip-000007"
+    assert results[6].relative.as_posix() == "clip-000007.png"
     assert results[0].picture.size == (64, 48)
+
+
+def test_frames_stand_as_they_were_filmed(clip: Path, tmp_path: Path) -> None:
+    """A phone held upright writes pictures that lie, and a matrix that turns them a quarter clockwise."""
+    data = bytearray(clip.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    turn = [0, 65536, 0, -65536, 0, 0, 48 * 65536, 0, 2**30]
+    data[matrix : matrix + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in turn)
+    (tmp_path / "turned.mp4").write_bytes(data)
+    turned, plain = (next(iter(expand_sources([path]))).read() for path in (tmp_path / "turned.mp4", clip))
+    assert turned.size == (48, 64)
+    assert turned.tobytes() == plain.transpose(Image.Transpose.ROTATE_270).tobytes()
 
 
 def test_decoding_overlaps_the_network(clip: Path) -> None:
@@ -123,6 +135,7 @@ class Site(http.server.BaseHTTPRequestHandler):
         buffer = io.BytesIO()
         Image.fromarray(np.full((6, 8, 3), (0, 255, 0), np.uint8)).save(buffer, "PNG")
         pages = {"/a%20b.png": buffer.getvalue(), "/page.png": b"<html>no picture</html>"}
+        pages["/K%C3%A4fer.png?q=%C3%A4"] = buffer.getvalue()
         self.send_response(200 if self.path in pages else 404)
         self.end_headers()
         self.wfile.write(pages.get(self.path, b""))
@@ -145,6 +158,8 @@ def test_pictures_by_address(site: str, colour_engine) -> None:
     result = predictor(f"{site}/a%20b.png")
     assert result.label == "green"
     assert result.relative.name == "a b.png"
+    assert predictor(f"{site}/a b.png").label == "green"
+    assert predictor(f"{site}/K\u00e4fer.png?q=\u00e4").label == "green"
     with pytest.raises(PictureError, match=r"page\.png: not a picture"):
         predictor(f"{site}/page.png")
     with pytest.raises(PictureError, match=r"gone\.png: the server answers 404"):
@@ -154,6 +169,13 @@ def test_pictures_by_address(site: str, colour_engine) -> None:
     for odd in ("http://", "http://[", "https://127.0.0.1:99999/x.png", "http://127.0.0.1:9/x y\n.png"):
         with pytest.raises(PictureError, match="cannot be fetched"):
             predictor(odd)
+
+
+def test_an_address_that_never_ends_is_given_up(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hswish.runtime.addresses._LONGEST_S", 0)
+    (named,) = expand_sources([f"{site}/a%20b.png"])
+    with pytest.raises(PictureError, match=r"cannot be fetched \(not there after 0 s\)"):
+        named.read()
 
 
 def test_an_address_that_does_not_answer_stops_no_list(site: str, colour_engine) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hswish.cli.console import counting, print_json, print_note, print_warning, stdout
+from hswish.cli.console import counting, print_json, print_note, print_warning, printable, stdout
 from hswish.cli.evaluating import open_as_trained
 from hswish.cli.locating import locate_model
-from hswish.spec.errors import DataError, OptionError, PictureError
+from hswish.spec.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -89,9 +88,8 @@ def _first_picture(model: Path, data: str, split: str) -> Image.Image:
     from hswish.runtime import open_engine
 
     source = open_as_trained(data, model, open_engine(model).description)
-    for item in source.items(split):
-        with contextlib.suppress(PictureError):  # the measurement of accuracy lists it, or refuses the data
-            return source.read_picture(item)
+    for picture in source.readable(source.items(split)):  # the measurement of accuracy lists the others
+        return picture
     raise DataError(f"{source.location}: none of the pictures of {split} can be read")
 
 
@@ -112,6 +110,7 @@ def _with_accuracy(rows: list[Row], found: list[Contender], data: str, split: st
 
 def _print(rows: list[Row]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("file", "engine", "precision", box=None)
     for column in ("threads", "cold ms", "median ms", "p95 ms", "memory MB", "size MB", "difference", "accuracy"):
@@ -120,7 +119,7 @@ def _print(rows: list[Row]) -> None:
     named_alike = len({Path(path).name for path in paths}) < len(paths)
     for row in rows:
         table.add_row(
-            row.file if named_alike else Path(row.file).name,
+            Text(printable(row.file if named_alike else Path(row.file).name)),
             row.engine,
             row.precision,
             str(row.threads),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hswish.cli.console import print_json, print_note, stdout
+from hswish.cli.console import print_json, print_note, printable, stdout
+from hswish.cli.evaluating import open_as_trained
 from hswish.cli.export_int8 import export_in_8_bits
 from hswish.cli.locating import MODEL_HELP, locate_model
 from hswish.cli.options import parse_size
-from hswish.spec.errors import DataError, OptionError, unknown_name
+from hswish.spec.errors import DataError, OptionError, PictureError, unknown_name
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from hswish.export import ParityReport
     from hswish.export.int8 import Int8Settings
     from hswish.spec.architecture import Task
+    from hswish.spec.artifact import Description
 
 
 def export_command(
@@ -110,7 +113,7 @@ def export_command(
     formats = [name.strip() for name in format_.split(",") if name.strip()]
     if int8:
         settings = _int8_settings(
-            str(calibrate), network.description.task, allow_drop, sensitivity, squeeze, weight_bits, qat
+            str(calibrate), file, network.description, allow_drop, sensitivity, squeeze, weight_bits, qat
         )
         export_in_8_bits(model, network, formats, stem, settings, options, threads, json_)
         return
@@ -133,16 +136,22 @@ def export_command(
 
 
 def _int8_settings(
-    calibrate: str, task: Task, allow_drop: bool, sensitivity: bool, squeeze: str | None, weight_bits: int, qat: bool
+    calibrate: str,
+    file: Path,
+    description: Description,
+    allow_drop: bool,
+    sensitivity: bool,
+    squeeze: str | None,
+    weight_bits: int,
+    qat: bool,
 ) -> Int8Settings:
-    from hswish.data import open_data
     from hswish.export.int8 import Int8Settings
     from hswish.quantize.finetune import Finetuning
 
     if squeeze not in (None, "float", "int8"):
         raise unknown_name("--squeeze", squeeze, ("float", "int8"))
     return Int8Settings(
-        source=open_data(calibrate, task=task),
+        source=open_as_trained(calibrate, file, description, quiet=True),  # the network has seen the other pictures
         allow_drop=allow_drop,
         sensitivity=sensitivity,
         squeeze=squeeze,  # type: ignore[arg-type]
@@ -165,14 +174,22 @@ def _pictures(data: str | None, task: Task, count: int) -> list[Image.Image]:
         if data in BUILT_IN:
             raise
         found = list(expand_sources([data]))  # pictures without classes do as well
-        return [named.read() for named in found[:: -(-len(found) // count)]]
-    split = next(split for split in ("val", "test", *source.splits) if split in source.splits)
-    return [source.read_picture(item) for item in evenly(source.items(split), count)]
+        pictures = []
+        for named in evenly(found, count):
+            with contextlib.suppress(PictureError):
+                pictures.append(named.read())
+    else:
+        split = next(split for split in ("val", "test", *source.splits) if split in source.splits)
+        pictures = list(source.readable(evenly(source.items(split), count)))
+    if not pictures:
+        raise DataError(f"{data}: none of {count} pictures can be read; choose others by --data")
+    return pictures
 
 
 def _print(reports: list[ParityReport]) -> None:
     """One table of the files, one of what each runtime makes of them."""
     from rich.table import Table
+    from rich.text import Text
 
     console = stdout()
     table = Table("file", "runtime", box=None)
@@ -180,7 +197,7 @@ def _print(reports: list[ParityReport]) -> None:
         table.add_column(column, justify="right")
     for report in reports:
         table.add_row(
-            report.file,
+            Text(printable(report.file)),
             report.runtime or "not run here",
             _cell(report.largest_difference, ".1e"),
             _cell(report.limit, ".1e"),

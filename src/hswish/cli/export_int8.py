@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hswish.cli.console import print_json, print_note, stdout
+from hswish.cli.console import print_json, print_note, printable, stdout
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,6 +41,7 @@ def export_in_8_bits(
 
 def _print(reports: Sequence[Int8Report]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     console = stdout()
     table = Table("file", "runtime", box=None)
@@ -48,7 +49,7 @@ def _print(reports: Sequence[Int8Report]) -> None:
         table.add_column(column, justify="right")
     for report in reports:
         table.add_row(
-            report.file,
+            Text(printable(report.file)),
             report.runtime or "simulated",
             f"{report.score:.4f}",
             f"{report.float_score:.4f}",

@@ -112,7 +112,9 @@ def parse_setting(text: str) -> tuple[str, bool | int | float | str | None]:
 
 
 def _is_file(model: str) -> bool:
-    return Path(model).exists() or "/" in model or "." in model
+    from hswish.spec.architecture import MODEL_NAMES
+
+    return model not in MODEL_NAMES and (Path(model).exists() or "/" in model or "." in model)
 
 
 def _from_file(path: str, options: dict[str, Any]) -> dict[str, Any]:

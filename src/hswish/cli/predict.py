@@ -102,10 +102,18 @@ def _found(sources: list[str]) -> tuple[Iterable[Any], int | None]:
     Frames come as they are decoded; their number is what the headers say, None where one does not.
     """
     from hswish.runtime import expand_sources
-    from hswish.runtime.sources import is_moving
+    from hswish.runtime.sources import STDIN, is_moving, read_stdin
 
-    parts = [[source] if is_moving(source) else list(expand_sources([source])) for source in sources]
-    counts = [_frames(source) if is_moving(source) else len(parts[at]) for at, source in enumerate(sources)]
+    given = list(itertools.chain(*(read_stdin() if source == STDIN else [source] for source in sources)))
+    parts: list[list[Any]] = []
+    counts: list[int | None] = []
+    for source in given:
+        if isinstance(source, str) and is_moving(source):
+            parts.append([source])
+            counts.append(_frames(source))
+        else:
+            parts.append(list(expand_sources([source])))
+            counts.append(len(parts[-1]))
     known = [count for count in counts if count is not None]
     return list(itertools.chain(*parts)), sum(known) if len(known) == len(counts) else None
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from statistics import median
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from hswish.spec.architecture import Task
 from hswish.spec.errors import DataError, PictureError
 from hswish.spec.palette import IGNORE_INDEX
 
+_Thing = TypeVar("_Thing")
 _HEADERS = 64  # pictures whose headers tell the usual size
 
 
@@ -108,6 +110,12 @@ class DataSource:
             PictureError: it cannot be read.
         """
         return self.reader.picture(item.picture)
+
+    def readable(self, items: Iterable[Item]) -> Iterator[Image.Image]:
+        """The pictures of `items`, as `read_picture` gives them; those that cannot be read are passed over."""
+        for item in items:
+            with suppress(PictureError):
+                yield self.read_picture(item)
 
     def read_mask(self, item: Item) -> NDArray[np.uint8]:
         """The mask, (H, W) class indices, 255 where not labelled.
@@ -208,7 +216,7 @@ def shard_of(name: str) -> str:
     return name[: name.index("/", name.index(".tar@"))]
 
 
-def evenly(items: Sequence[Item], count: int) -> list[Item]:
+def evenly(items: Sequence[_Thing], count: int) -> list[_Thing]:
     """Up to `count` items, evenly spaced, so that sorted classes are all met."""
     if len(items) <= count:
         return list(items)

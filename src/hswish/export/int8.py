@@ -235,8 +235,7 @@ class _Exporting:
             assert isinstance(ours, (ExportedEngine, NativeEngine))
             theirs = open_engine(plain, writer.engine, self.threads)
             score, float_score, float_bytes = self._score(ours), self._score(theirs), size_of(plain)
-            item = self.seen.source.items(self.seen.split)[0]
-            picture = self.seen.source.read_picture(item)
+            picture = next(self.seen.source.readable(self.seen.source.items(self.seen.split)))  # all were read just now
             batches = [interface_of(engine).inputs(engine.description, picture)[None] for engine in (theirs, ours)]
             spent = times_ms([theirs, ours], batches)
             operators = ours.operators()

@@ -154,5 +154,7 @@ def put_in_place(aside: Path, folder: Path) -> None:
     for made in sorted(aside.iterdir()):
         target = folder / made.name
         if target.is_dir():  # a package is a folder, which no rename replaces
+            if not made.is_dir():
+                raise SaveError(f"cannot save {target}: a folder stands there; move it away")
             target.replace(aside / f"{made.name}.before")
         made.replace(target)

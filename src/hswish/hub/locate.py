@@ -29,7 +29,7 @@ def locate(model: str | os.PathLike[str], progress: Progress | None = on_termina
 
     Args:
         model: a path; `hf://OWNER/NAME[/FILE][@REVISION]`; `https://HOST/FILE[#sha256=DIGITS]`;
-            or a name that `hswish models` lists. A path that exists is always that file, and a
+            or a name that `hswish models` lists. A file that exists is always that file, and a
             `Path` is never anything else; whether it is a model shows when it is opened.
         progress: called while bytes arrive.
 
@@ -39,7 +39,7 @@ def locate(model: str | os.PathLike[str], progress: Progress | None = on_termina
         ModelFileError, SaveError, MissingPackageError: see `ready`, `download`, `huggingface.fetch`.
     """
     text = os.fspath(model)
-    if not isinstance(model, str) or os.path.lexists(text):
+    if not isinstance(model, str) or (os.path.lexists(text) and not Path(text).is_dir()):
         return Path(text)
     if text.startswith(huggingface.SCHEME):
         found = huggingface.fetch(text, progress)
@@ -50,7 +50,8 @@ def locate(model: str | os.PathLike[str], progress: Progress | None = on_termina
         return ready(row, progress)
     if (own := find_own(text)) is not None:
         return own
-    _refuse_near_names(text)
+    if not Path(text).is_dir():
+        _refuse_near_names(text)
     return Path(text)
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import unquote
+from typing import IO
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from hswish.spec.errors import PictureError
 
 _MAX_BYTES = 2**28
 _TIMEOUT_S = 20
+"""without a byte"""
+_LONGEST_S = 120
+_PART_BYTES = 2**16
+_KEPT = "/%:@!$&'()*+,;=~?"
 
 
 def is_address(text: str) -> bool:
@@ -40,9 +46,9 @@ class Address:
             PictureError: it cannot be fetched, or is larger than any picture needs to be.
         """
         try:
-            request = urllib.request.Request(self.text, headers={"User-Agent": "hswish"})
+            request = urllib.request.Request(_encoded(self.text), headers={"User-Agent": "hswish"})
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-                data: bytes = answer.read(_MAX_BYTES + 1)
+                data = _read(answer)
         except urllib.error.HTTPError as error:
             raise PictureError(self.text, f"the server answers {error.code}; check the address") from error
         except (OSError, ValueError, HTTPException) as error:
@@ -51,3 +57,26 @@ class Address:
         if len(data) > _MAX_BYTES:
             raise PictureError(self.text, f"more than {_MAX_BYTES:,} bytes; scale it down")
         return data
+
+
+def _encoded(address: str) -> str:
+    """As it is sent: letters beyond ASCII, and spaces, as escapes, which browsers write too; escapes stay."""
+    parts = urlsplit(address)
+    host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
+    path, query = (quote(text, safe=_KEPT) for text in (parts.path, parts.query))
+    return urlunsplit((parts.scheme, host, path, query, ""))
+
+
+def _read(answer: IO[bytes]) -> bytes:
+    """All of it, or a little more than is allowed.
+
+    Raises:
+        TimeoutError: it comes so slowly that nobody would wait.
+    """
+    began, parts, size = time.monotonic(), [], 0
+    while size <= _MAX_BYTES and (part := answer.read1(_PART_BYTES)):  # type: ignore[attr-defined]
+        parts.append(part)
+        size += len(part)
+        if time.monotonic() - began > _LONGEST_S:
+            raise TimeoutError(f"not there after {_LONGEST_S} s")
+    return b"".join(parts)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from typing import Generic, TypeVar
 
 Given = TypeVar("Given")
@@ -27,18 +29,50 @@ def ahead(
         pixels: how many a result holds.
         most_pixels: once so many wait for the consumer, nothing further is begun.
     """
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="hswish-decode")
     budget, waiting = _Budget(prepare, pixels, most_pixels), deque[Future[Made]]()
+    pool: _Threads[Made] = _Threads(_THREADS)
     try:
         for number, source in enumerate(sources):
-            waiting.append(pool.submit(budget.prepared, number, source))
+            waiting.append(pool.submit(partial(budget.prepared, number, source)))
             if len(waiting) > count:
                 yield budget.handed_on(waiting.popleft())
         while waiting:
             yield budget.handed_on(waiting.popleft())
     finally:  # also when the consumer stops early
         budget.close()
-        pool.shutdown(wait=False, cancel_futures=True)
+        for item in waiting:
+            item.cancel()
+        pool.close()
+
+
+class _Threads(Generic[Made]):
+    """Makes what is submitted, in order. Python waits for none of them at its end, as it would for a pool's: one
+    may hang on an address."""
+
+    def __init__(self, count: int) -> None:
+        self._tasks: queue.SimpleQueue[tuple[Future[Made], Callable[[], Made]] | None] = queue.SimpleQueue()
+        self._count = count
+        for number in range(count):
+            threading.Thread(target=self._work, name=f"hswish-decode-{number}", daemon=True).start()
+
+    def submit(self, make: Callable[[], Made]) -> Future[Made]:
+        future: Future[Made] = Future()
+        self._tasks.put((future, make))
+        return future
+
+    def close(self) -> None:
+        """Let the threads end once they have nothing to make."""
+        for _ in range(self._count):
+            self._tasks.put(None)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            future, make = task
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(make())
+                except BaseException as error:  # told to whoever waits for it
+                    future.set_exception(error)
 
 
 class _Budget(Generic[Given, Made]):

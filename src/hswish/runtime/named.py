@@ -68,6 +68,8 @@ class Named:
 
 
 def _from_pil(image: Image.Image, name: str) -> Image.Image:
+    if not (image.width and image.height):
+        raise PictureError(name, "the picture has no pixels")
     try:
         image.load()
         return to_rgb(ImageOps.exif_transpose(image))

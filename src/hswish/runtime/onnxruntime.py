@@ -36,10 +36,10 @@ class OnnxRuntimeEngine(ExportedEngine):
             options.intra_op_num_threads = threads
         try:
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            stored = session.get_modelmeta().custom_metadata_map
         except Exception as error:  # onnxruntime has an exception of its own for each kind of damage
             damaged = "not an .onnx model, or a damaged one; export it again"
             raise refused(path, "onnxruntime", error, _LACKS, damaged) from error
-        stored = session.get_modelmeta().custom_metadata_map
         documents = read_documents(stored.get(METADATA_KEY), stored.get(INTERFACE_KEY), str(path))
         engine = cls(path, *documents)
         engine._session = session

@@ -39,7 +39,7 @@ class OpenVinoEngine(ExportedEngine):
             model = core.read_model(str(path))
             documents = _documents(model, path)
             compiled = core.compile_model(model, "CPU", settings)
-        except RuntimeError as error:
+        except (RuntimeError, UnicodeDecodeError) as error:
             damaged = "not an OpenVINO model, its .bin is missing, or it is damaged; export it again"
             raise refused(path, "openvino", error, _LACKS, damaged) from error
         engine = cls(path, *documents)

@@ -32,7 +32,8 @@ class OutputNames:
         wanted = path = _shortened(inside).with_suffix(self._suffix)
         while _key(path) in self._used:
             number = self._used[_key(wanted)] = self._used[_key(wanted)] + 1
-            path = wanted.with_name(f"{wanted.stem}-{number}{self._suffix}")
+            stem = wanted.name.removesuffix(self._suffix)
+            path = wanted.with_name(f"{stem}-{number}{self._suffix}")
         self._used[_key(path)] = 1
         return path
 

@@ -85,8 +85,10 @@ def is_single(source: object) -> bool:
 
 
 def _from_path(text: str) -> Iterator[Named]:
+    if not text:
+        raise DataError("an empty path; name a picture or a folder")
     if text == STDIN:
-        yield from _from_stdin()
+        yield from expand_sources(read_stdin())
         return
     path, kind = Path(text), _kind(text)
     if kind == "folder":
@@ -171,18 +173,20 @@ def _from_archive(path: Path) -> Iterator[Named]:
         yield Named(f"{path}/{info.filename}", ZipMember(archive, info), Path(info.filename))
 
 
-def _from_stdin() -> Iterator[Named]:
+def read_stdin() -> list[Named | str]:
+    """What standard input gives: one picture, or the lines of a list of paths.
+
+    Raises:
+        DataError: it is empty, or without end.
+    """
     data = sys.stdin.buffer.read(_MAX_STDIN_BYTES + 1) if sys.stdin else b""  # None where the caller closed it
     if len(data) > _MAX_STDIN_BYTES:
         raise DataError(f"standard input: more than {_MAX_STDIN_BYTES:,} bytes; give the picture's path instead")
     if not data.strip():
         raise DataError("standard input is empty; pipe a picture or a list of paths into it")
     paths = [] if _is_picture(data) else _lines_of_paths(data)
-    if not paths:
-        about = " (whose first line names no file)" if _is_text(data) else ""
-        yield Named(f"standard input{about}", data, Path("stdin"))
-    for path in paths:
-        yield from _from_path(path)
+    about = " (whose first line names no file)" if _is_text(data) else ""
+    return [*paths] or [Named(f"standard input{about}", data, Path("stdin"))]
 
 
 def _lines_of_paths(data: bytes) -> list[str]:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hswish.runtime.named import Named
 from hswish.spec.errors import DataError, MissingPackageError, PictureError
 
@@ -73,7 +75,9 @@ def _decoded(text: str) -> Iterator[Named]:
         for count, frame in enumerate(container.decode(video=0), start=1):
             name = f"{text} {_clock(frame.time)}"
             pixels = frame.to_ndarray(format="rgb24")  # (H, W, 3)
-            yield Named(name, pixels, Path(f"{Path(text).stem or 'camera'}-{count:06d}"))
+            if turns := round(frame.rotation / 90) % 4:  # a phone held upright; counter-clockwise
+                pixels = np.ascontiguousarray(np.rot90(pixels, turns))
+            yield Named(name, pixels, Path(f"{Path(text).stem or 'camera'}-{count:06d}.png"))
     if not count:
         raise PictureError(text, "no frame in it can be decoded; choose another file")
 
