@@ -18,7 +18,8 @@ Measured (median of 4 rounds on 2 cores of an AMD EPYC with AVX-512, torch 2.13)
     large-224   hswish                30.5      28.2 to 34.4     1.80
     large-224   hswish bf16           39.8      38.1 to 43.4     2.35
 
-and on 2 cores of an Intel Xeon with AMX, after squeeze-and-excitation had become one operation (`--case small-32`):
+and, median of 5, on 2 cores of an Intel Xeon with AMX, after squeeze-and-excitation had become one operation
+(`--case small-32`):
 
     small-32    plain                110.5    109.2 to 112.6     1.00
     small-32    hswish               208.8    185.8 to 235.6     1.89

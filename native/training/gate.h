@@ -6,7 +6,6 @@
 #pragma once
 
 #include "kernels.h"
-#include "norm_act.h"
 #include "storage.h"
 
 namespace hswish::HSWISH_LEVEL::training {

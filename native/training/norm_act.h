@@ -5,8 +5,6 @@
 // Only x is kept for the way back: z and act'(z) are made again, which costs less than reading them.
 #pragma once
 
-#include <type_traits>
-
 #include "kernels.h"
 #include "storage.h"
 
@@ -40,15 +38,8 @@ static inline Floats<N> slope(Floats<N> z) {
   return one;
 }
 
-template <class Step>
-static inline void each_vector(long channels, const Step& step) {
-  long c = 0;
-  for (; c + 16 <= channels; c += 16) step(c, std::integral_constant<int, 16>());
-  if (c < channels) step(c, std::integral_constant<int, 8>());
-}
-
 // Rows are cut into parts whose number does not depend on the threads; so sums do not either.
-constexpr long PARTS = 64, FEWEST_ROWS = 64;
+constexpr long PARTS = 64;
 
 template <class Work>
 static void each_part(const Loop& loop, long rows, const Work& work) {

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <type_traits>
 
 namespace hswish::HSWISH_LEVEL::training {
 
@@ -66,6 +67,16 @@ template <int N>
 static inline Floats<N> splat(float x) {
   return x - Floats<N>{};
 }
+
+// step(first channel, how many as a constant) over a multiple of 8 channels.
+template <class Step>
+static inline void each_vector(long channels, const Step& step) {
+  long c = 0;
+  for (; c + 16 <= channels; c += 16) step(c, std::integral_constant<int, 16>());
+  if (c < channels) step(c, std::integral_constant<int, 8>());
+}
+
+constexpr long FEWEST_ROWS = 64;  // so many are summed as floats; doubles take over from there
 
 static inline long larger(long a, long b) { return a > b ? a : b; }
 static inline long smaller(long a, long b) { return a < b ? a : b; }

@@ -314,3 +314,9 @@ def test_an_unknown_head_offers_the_nearest(hswish_cli) -> None:
         "unknown head 'raspp2'; did you mean raspp"
     )
     hswish_cli("info", "lraspp_mobilenet_v3_small", "--set", "head=3").error("unknown head '3'")
+
+
+def test_a_folder_of_its_name_hides_no_network(hswish_cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here/mobilenet_v3_small").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert "2,542,856" in hswish_cli("info", "mobilenet_v3_small").success().out

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import hswish.runtime.sources
+from hswish.cli.predict import _found
 from tests.cli.conftest import QUICK, make_pictures, make_scenes, noise, zipped
 
 ODD_NAMES = (
@@ -117,6 +118,16 @@ def test_standard_input_that_is_nothing(classifier: Path, hswish_cli, monkeypatc
 def test_a_list_that_names_nothing(classifier: Path, hswish_cli, monkeypatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"gone.png\n")))
     hswish_cli("predict", classifier, "-").error("standard input (whose first line names no file): not a picture")
+
+
+def test_a_video_in_a_list_is_not_decoded_before_its_turn(made: Path, tmp_path: Path, monkeypatch) -> None:
+    """Its frames would fill the memory: it stays a name beside the pictures that were found."""
+    (tmp_path / "clip.mp4").write_bytes(b"a video in name")
+    picture = next((made / "pictures/cat").iterdir())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{picture}\n{tmp_path}/clip.mp4\n".encode())))
+    found, count = _found(["-"])
+    assert [getattr(source, "name", source) for source in found] == [str(picture), f"{tmp_path}/clip.mp4"]
+    assert count == 2
 
 
 # --------------------------------------------------------------------------------------
