@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ import torch
 from torch import nn
 
 from hswish.data import Batch
-from hswish.models import DescribedModule, create_model
+from hswish.models import DescribedModule, create_model, save
+from hswish.runtime.native.library import is_present
 from hswish.spec.errors import OptionError
 from hswish.train import Recipe
 from hswish.train import learner as learner_module
@@ -202,6 +204,31 @@ def test_a_teacher_sees_pictures_as_it_was_trained_to() -> None:
     expected = torch.from_numpy(theirs.normalise(rgb))[None]
     expected = nn.functional.interpolate(expected, (48, 48), mode="bilinear", antialias=True)
     assert torch.allclose(seen[0], expected, atol=1e-5)
+
+
+@pytest.mark.skipif(not is_present(), reason="the engine is not compiled")
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "lraspp_mobilenet_v3_small"])
+@pytest.mark.parametrize("halves", [False, True])
+def test_a_teacher_answers_alike_by_the_native_engine(name: str, halves: bool, tmp_path: Path) -> None:
+    """In halves too, where torch in bfloat16 is as far from float32."""
+    student, teacher = network(name), network(name, seed=1)
+    with torch.no_grad():
+        teacher.train()(torch.randn(8, 3, 64, 64))
+    save(teacher, tmp_path / "big.safetensors")
+    pictures = batch(3).pictures
+    plain = Teacher.open(tmp_path / "big.safetensors", student)
+    quick = Teacher.open(tmp_path / "big.safetensors", student, native=True, halves=halves)
+    assert plain.engine is None
+    assert quick.engine is not None
+    wanted, answer = plain(pictures), quick(pictures)
+    assert answer.shape == wanted.shape
+    largest = wanted.abs().max()
+    if quick.engine.precision == "float32":
+        assert (answer - wanted).abs().max() < 1e-4 * largest
+    else:
+        with torch.autocast("cpu", torch.bfloat16):
+            theirs = (plain(pictures) - wanted).square().mean()
+        assert (answer - wanted).square().mean() < 2 * theirs
 
 
 def test_teachers_that_do_not_fit_are_refused() -> None:

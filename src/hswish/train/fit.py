@@ -326,7 +326,8 @@ def _build_trainer(
     teacher = None
     if recipe.distill.teacher is not None:
         file = run.teacher if run.config.exists() else Path(recipe.distill.teacher)  # a resumed run has its own copy
-        teacher = Teacher.open(file, model)
+        native = recipe.kernels == "auto" and devices.device.type == "cpu"
+        teacher = Teacher.open(file, model, native=native, halves=recipe.precision == "bf16-mixed")
     learner = Learner(model, recipe, devices, class_weights=weights, teacher=teacher)
     dataset = train_dataset(source, recipe.augment, model.preprocess, recipe.seed)
     return Trainer(learner, source, dataset, recipe, run, reporter, workers=config.workers)
