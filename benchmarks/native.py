@@ -9,8 +9,9 @@
 Measured: see the table in docs/native.md, with machine and versions.
 
 Engine and peers take turns in one process, so that a busy moment falls on all alike; the first turns are thrown away.
-With several threads it is a process for each peer and the engine: threads that have nothing to do spin for some
-milliseconds in most runtimes, and whoever comes next has one processor less. The row then has the lowest ratio. `ratio`
+With several threads it is a process for each peer and the engine, and a turn is a tenth of a second of calls that are not
+timed, then some that are: threads that have nothing to do spin in some runtimes (ONNX Runtime's for 57 ms here), and whoever
+comes next has one processor less. The row then has the lowest ratio of the pairs. `ratio`
 is the best peer's median over ours: above 1, ours is faster. Every timed call's answer is compared with torch's float32
 network; an answer that is off ends the benchmark (in other precisions: one that is not much alike; ours in 8 bits is
 held to the integer reference bit by bit in tests/runtime/native). Peers that are not installed are named and left out:
@@ -25,6 +26,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -61,6 +63,8 @@ TOLERANCE = 1e-3
 """of the largest logit: other runtimes round in another order, and some multiply with another algorithm"""
 ALIKE = {"int8": 0.9, "bfloat16": 0.995}
 """least correlation of an answer with the float32 network's; random weights bear rounding worse than trained ones"""
+SETTLING, CALLS = 0.1, 5
+"""with several threads, a turn's seconds before calls are timed, and the calls that are"""
 PRECISIONS = {"float32": PEERS, "bfloat16": BF16_PEERS, "int8": INT8_PEERS}
 
 
@@ -141,20 +145,25 @@ def contenders_of(case: Case, peers: Sequence[str], folder: Path, threads: int, 
 
 
 def measure(case: Case, peers: Sequence[str], folder: Path, threads: int, runs: int, precision: str = "float32") -> Row:
-    """Time the engine and `peers` in turns."""
+    """Time the engine and `peers` in turns: of one call each, with several threads of several."""
     x = case.picture()
     with torch.inference_mode():
         wanted = case.model(torch.from_numpy(x)).numpy()
     contenders = contenders_of(case, peers, folder, threads, precision)
     taken_ms: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(runs + 3):
+    calls, settling = (CALLS, SETTLING) if threads > 1 else (1, 0.0)
+    for turn in range(math.ceil(runs / calls) + 3):
         for name, run in contenders.items():
-            start = time.perf_counter()
-            answer = run(x)
-            elapsed_ms = 1000 * (time.perf_counter() - start)
-            check(f"{case.name}, {name}", answer, wanted, precision)
-            if turn >= 3:
-                taken_ms[name].append(elapsed_ms)
+            begun = time.perf_counter()
+            while time.perf_counter() < begun + settling:
+                run(x)
+            for _ in range(calls):
+                start = time.perf_counter()
+                answer = run(x)
+                elapsed_ms = 1000 * (time.perf_counter() - start)
+                check(f"{case.name}, {name}", answer, wanted, precision)
+                if turn >= 3:
+                    taken_ms[name].append(elapsed_ms)
     medians = {name: round(statistics.median(values), 3) for name, values in taken_ms.items()}
     ours = medians.pop("native")
     best = min(medians, key=lambda name: medians[name]) if medians else None
