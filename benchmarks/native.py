@@ -9,9 +9,9 @@
 Measured: see the table in docs/native.md, with machine and versions.
 
 Engine and peers take turns in one process, so that a busy moment falls on all alike; the first turns are thrown away.
-With several threads it is a process for each peer and the engine, and a turn is a tenth of a second of calls that are not
-timed, then some that are: threads that have nothing to do spin in some runtimes (ONNX Runtime's for 57 ms here), and whoever
-comes next has one processor less. The row then has the lowest ratio of the pairs. `ratio`
+With several threads it is a process for each peer and the engine, and a turn is a tenth of a second of calls that are
+not timed, then some that are: threads that have nothing to do spin in some runtimes (ONNX Runtime's for 57 ms here),
+and whoever comes next has one processor less. The row then has the lowest ratio of the pairs. `ratio`
 is the best peer's median over ours: above 1, ours is faster. Every timed call's answer is compared with torch's float32
 network; an answer that is off ends the benchmark (in other precisions: one that is not much alike; ours in 8 bits is
 held to the integer reference bit by bit in tests/runtime/native). Peers that are not installed are named and left out:

@@ -66,7 +66,7 @@ static inline void int8_depthwise_tile(const DepthwiseRowInt8& op, long column, 
 
 template <int K, int S, Act act>
 static void int8_depthwise_row(const DepthwiseRowInt8& op) {
-  i32x16 total{};
+  i32x16 total = every(0);
   long column = 0;
   if constexpr (TILE8 > 4)
     for (; op.columns - column > 4; column += 8)

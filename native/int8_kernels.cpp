@@ -67,7 +67,7 @@ static void int8_stem_row(const StemInt8& op, Act act, const uint8_t* const* row
 static void gate_bytes(const uint8_t* x, const float* gate, const Gating& g, long channels, long pixels, uint8_t* out) {
   const auto gated = [&](const uint8_t* from, const float* by) {
     const i32x16 q = widened(from) - g.from;
-    return (__builtin_convertvector(q, f32x16) * take<f32x16>(by)) * g.scale;
+    return (to_floats(q) * take<f32x16>(by)) * g.scale;
   };
   for (long p = 0; p < pixels; p++, x += channels, out += channels) {
     long c = 0;
@@ -77,11 +77,10 @@ static void gate_bytes(const uint8_t* x, const float* gate, const Gating& g, lon
       for (int i = 0; i < 4; i++) v[i] = gated(x + c + i * LANE, gate + c + i * LANE);
       put4(out + c, LANE, bytes4(v, g.inverse, g.zero, 0), 4);
     }
-    if (c == channels) continue;
-    f32x16 v[4] = {};
-    const long left = (channels - c) / LANE;
-    for (long i = 0; i < left; i++) v[i] = gated(x + c + i * LANE, gate + c + i * LANE);
-    put4(out + c, LANE, bytes4(v, g.inverse, g.zero, 0), left);
+    for (; c < channels; c += LANE) {
+      const f32x16 v = gated(x + c, gate + c), alone[4] = {v, v, v, v};
+      put4(out + c, LANE, bytes4(alone, g.inverse, g.zero, 0), 1);
+    }
   }
 }
 
@@ -90,7 +89,7 @@ static void sum_bytes(const uint8_t* x, long channels, long pixels, int32_t* sum
     i32x16 total = take<i32x16>(sums + c);
     long p = 0;
     for (; p + 4 <= pixels; p += 4) total = sum4(total, columns4(x + p * channels + c, channels));
-    for (; p < pixels; p++) total += widened(x + p * channels + c);
+    for (; p < pixels; p++) total = total + widened(x + p * channels + c);
     put(sums + c, total);
   }
 }
@@ -127,12 +126,20 @@ static void look_up(const uint8_t* x, const uint8_t* table, long planes, long pi
 }
 
 static void to_bytes(const float* x, float inverse, int zero, long n, uint8_t* out) {
-  for (long i = 0; i < n; i += 4 * LANE) {
-    f32x16 v[4] = {};
-    const long count = (n - i) / LANE < 4 ? (n - i) / LANE : 4;
-    // Far values clamp in any case, and what is no number becomes the smallest.
-    for (long j = 0; j < count; j++) v[j] = min(every(1048576.0f), max(take<f32x16>(x + i + j * LANE) * inverse, every(-1048576.0f)));
-    put4(out + i, LANE, bytes4(v, 1.0f, zero, 0), count);
+  // Far values clamp in any case, and what is no number becomes the smallest.
+  const auto clamped = [&](const float* from) {
+    return min(every(1048576.0f), max(take<f32x16>(from) * inverse, every(-1048576.0f)));
+  };
+  long i = 0;
+  for (; i + 4 * LANE <= n; i += 4 * LANE) {
+    f32x16 v[4];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) v[j] = clamped(x + i + j * LANE);
+    put4(out + i, LANE, bytes4(v, 1.0f, zero, 0), 4);
+  }
+  for (; i < n; i += LANE) {
+    const f32x16 v = clamped(x + i), alone[4] = {v, v, v, v};
+    put4(out + i, LANE, bytes4(alone, 1.0f, zero, 0), 1);
   }
 }
 

@@ -33,7 +33,10 @@ struct Int8Kernels {
 
 namespace generic { extern const Int8Kernels int8_table; }
 namespace avx2 { extern const Int8Kernels int8_table; }
+namespace avxvnni { extern const Int8Kernels int8_table; }
+namespace avx512 { extern const Int8Kernels int8_table; }
 namespace avx512vnni { extern const Int8Kernels int8_table; }
+namespace avx512vbmi { extern const Int8Kernels int8_table; }
 namespace neon { extern const Int8Kernels int8_table; }
 namespace neondot { extern const Int8Kernels int8_table; }
 

@@ -33,11 +33,11 @@ struct BytesOut {
         f32x16 v[4];
 #pragma GCC unroll 4
         for (int p = 0; p < 4; p++) {
-          v[p] = m + p < MR ? rescaled<act>(sum[m + p < MR ? m + p : 0][n], factor) : f32x16{};
+          v[p] = m + p < MR ? rescaled<act>(sum[m + p < MR ? m + p : 0][n], factor) : every(0.0f);
           if constexpr (added)
             if (m + p < MR) {
               const i32x16 q = widened(residual + (m + p) * residual_stride + n * LANE) - r.residual_zero;
-              v[p] += __builtin_convertvector(q, f32x16) * r.residual_scale;
+              v[p] = v[p] + to_floats(q) * r.residual_scale;
             }
         }
         put4(out + m * stride + n * vector_stride, stride, bytes4(v, r.inverse, r.zero, r.low), MR - m < 4 ? MR - m : 4);
@@ -56,7 +56,7 @@ struct FloatsOut {
     for (int n = 0; n < NV; n++)
       for (int m = 0; m < MR; m++) {
         const f32x16 y = rescaled<act>(sum[m][n], take<f32x16>(scale + n * LANE));
-        put(out + m * stride + n * LANE, act == Act::relu ? max(f32x16{}, y) : y);
+        put(out + m * stride + n * LANE, act == Act::relu ? max(every(0.0f), y) : y);
       }
   }
 };

@@ -8,8 +8,11 @@
 #include <sys/auxv.h>
 #endif
 
-#if defined(HSWISH_AMX) && defined(__linux__)
+#if defined(__x86_64__)
 #include <cpuid.h>
+#endif
+
+#if defined(HSWISH_AMX) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -17,6 +20,14 @@
 #include "plan.h"
 
 namespace hswish {
+
+#if defined(__x86_64__)
+// What __builtin_cpu_supports does not know with older compilers.
+inline bool have_avxvnni() {
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 4));
+}
+#endif
 
 #if defined(HSWISH_AMX) && defined(__linux__)
 // Whether the processor multiplies halves in tile registers and the system lets this process have them: it has to
@@ -30,22 +41,28 @@ inline bool have_tiles() {
 }
 #endif
 
-// From the plainest to the widest. `avx512vnni` differs from `avx512` in its 8-bit kernels, and multiplies halves
-// where the processor does; `avx512amx` multiplies halves in tile registers; `neondot` differs from `neon` in its 8-bit kernels.
+// From the plainest to the widest. `avxvnni`, `avx512vnni` and `neondot` differ from the level before in their 8-bit kernels,
+// which sum four products by one instruction. `avx512vbmi` also moves bytes by one, and multiplies halves where the
+// processor does; `avx512amx` multiplies halves in tile registers.
 inline const std::vector<Level>& levels() {
 #if defined(__x86_64__)
   static const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   static const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-  static const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
-  static const bool bf16 = vnni && __builtin_cpu_supports("avx512bf16");
+  static const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
+  static const bool vbmi = vnni && __builtin_cpu_supports("avx512vbmi");
+  static const bool bf16 = vbmi && __builtin_cpu_supports("avx512bf16");
   static const std::vector<Level> all = {{"generic", &generic::table, &generic::int8_table, true},
                                          {"avx2", &avx2::table, &avx2::int8_table, avx2},
-                                         {"avx512", &avx512::table, &avx2::int8_table, avx512},
-                                         {"avx512vnni", &avx512::table, &avx512vnni::int8_table, vnni,
+#if defined(HSWISH_AVXVNNI)
+                                         {"avxvnni", &avx2::table, &avxvnni::int8_table, avx2 && have_avxvnni()},
+#endif
+                                         {"avx512", &avx512::table, &avx512::int8_table, avx512},
+                                         {"avx512vnni", &avx512::table, &avx512vnni::int8_table, vnni},
+                                         {"avx512vbmi", &avx512::table, &avx512vbmi::int8_table, vbmi,
                                           bf16 ? &avx512bf16::table : nullptr},
 #if defined(HSWISH_AMX) && defined(__linux__)
-                                         {"avx512amx", &avx512::table, &avx512vnni::int8_table, bf16 && have_tiles(),
+                                         {"avx512amx", &avx512::table, &avx512vbmi::int8_table, bf16 && have_tiles(),
                                           &amx::table},
 #endif
   };

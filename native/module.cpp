@@ -229,6 +229,12 @@ static std::vector<std::pair<std::string, bool>> level_names() {
   return names;
 }
 
+// Names of the lists of kernels for floats, bytes and halves that a level has; it may share them with others.
+static std::vector<std::string> kernel_lists(const std::string& name) {
+  const Level& found = level(name);
+  return {found.kernels->name, found.int8->name, found.bf16 ? found.bf16->name : ""};
+}
+
 }  // namespace hswish
 
 NB_MODULE(_engine, m) {
@@ -261,6 +267,7 @@ NB_MODULE(_engine, m) {
       .def_prop_ro("panel", [](const Plan& plan) { return plan.kernels.panel; })
       .def_prop_ro("arena_bytes", [](const Plan& plan) { return plan.arena_floats() * sizeof(float); });
   m.def("levels", level_names);
+  m.def("kernel_lists", kernel_lists, "level"_a);
   m.def("multiplies_halves", [](const std::string& name) { return level(name).bf16 != nullptr; }, "level"_a);
   nb::module_ kernels = m.def_submodule("kernels", "each kernel by itself, for tests");
   bind_kernels(kernels);

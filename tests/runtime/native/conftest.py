@@ -24,6 +24,19 @@ except NativeAbsentError:  # an install without a compiler
 BF16_LEVELS = [name for name in LEVELS if ENGINE is not None and ENGINE.multiplies_halves(name)]
 """those of them that multiply bfloat16"""
 
+
+def with_own(kind: int) -> list[str]:
+    """Instruction sets that share their kernels for floats (0) or bytes (1) with none before them."""
+    if ENGINE is None:
+        return LEVELS
+    first: dict[str, str] = {}
+    for name in LEVELS:
+        first.setdefault(ENGINE.kernel_lists(name)[kind], name)
+    return list(first.values())
+
+
+FLOAT_LEVELS, INT8_LEVELS = with_own(0), with_own(1)
+
 Build = Callable[..., tuple[DescribedModule, Path]]
 
 
@@ -35,9 +48,16 @@ def engine() -> ModuleType:
     return ENGINE
 
 
-@pytest.fixture(params=LEVELS)
+@pytest.fixture(params=FLOAT_LEVELS)
 def level(request: pytest.FixtureRequest, engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each instruction set that runs here, forced by the environment variable."""
+    """Each instruction set with kernels of its own for floats that runs here, forced by the environment variable."""
+    monkeypatch.setenv(LEVEL_VARIABLE, request.param)
+    return str(request.param)
+
+
+@pytest.fixture(params=INT8_LEVELS)
+def int8_level(request: pytest.FixtureRequest, engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same for bytes."""
     monkeypatch.setenv(LEVEL_VARIABLE, request.param)
     return str(request.param)
 

@@ -58,7 +58,7 @@ CLASSIFIERS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "options"), CLASSIFIERS, ids=str)
 def test_classifiers_equal_the_reference(
-    name: str, options: dict[str, Any], level: str, build: Build, tmp_path: Path
+    name: str, options: dict[str, Any], int8_level: str, build: Build, tmp_path: Path
 ) -> None:
     path, net, x = quantised(build, tmp_path, name, (37, 30), **options)
     np.testing.assert_array_equal(NativeEngine(path, 1).run(x), run_reference(net, x))

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.runtime.native.conftest import BF16_LEVELS, FLOAT_LEVELS
+
 Layer = tuple[np.ndarray, np.ndarray]
 
 
@@ -212,6 +214,7 @@ steps = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("level", [*FLOAT_LEVELS, *BF16_LEVELS])
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     wanted=st.lists(steps, max_size=8),

@@ -115,6 +115,9 @@ class Plan:
 def levels() -> list[tuple[str, bool]]:
     """Instruction sets in this build, plainest first, and whether this processor runs them."""
 
+def kernel_lists(level: str) -> list[str]:
+    """Names of its kernels for floats, bytes and halves ("": none), which instruction sets may share."""
+
 class TrainingKernels:
     """Depthwise convolution and batch norm with non-linearity, forward and backward (`native/training/`).
 
