@@ -127,8 +127,10 @@ static inline i32x16 columns4(const uint8_t* x, long apart) {
   v.part[2] = (i32x16::Part)vzip1q_u16(b, e);
   v.part[3] = (i32x16::Part)vzip2q_u16(b, e);
 #else
-  v = every(0);
-  for (int i = 0; i < 4; i++) v = v + widened(x + i * apart) * (1 << (8 * i));
+  alignas(64) uint8_t quads[64];
+  for (int c = 0; c < 16; c++)
+    for (int i = 0; i < 4; i++) quads[4 * c + i] = x[i * apart + c];
+  v = take<i32x16>(quads);
 #endif
   return v;
 }
