@@ -52,7 +52,10 @@ def add(run: Path, name: str, command: str, data: str, note: str = "", folder: P
     save(model, file, dtype=torch.float16)
     records = folder / name
     records.mkdir(exist_ok=True)
-    (records / "recipe.json").write_text(json.dumps(config.recipe.to_dict(), indent=2) + "\n", encoding="utf-8")
+    recipe = config.recipe
+    if recipe.distill.teacher is not None:  # by name: where its file lay is nobody else's business
+        recipe = recipe.with_changes({"distill.teacher": Path(recipe.distill.teacher).stem})
+    (records / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=2) + "\n", encoding="utf-8")
     for made in ("metrics.jsonl", "curves.png"):
         shutil.copy(source.path / made, records / made)
     return file

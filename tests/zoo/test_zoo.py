@@ -56,3 +56,14 @@ def test_a_run_is_put_into_the_zoo(colours: Path, tmp_path: Path) -> None:
     assert "val top-1" in page
     assert "hswish train colours" in page
     assert str(tmp_path) not in page + json.dumps(load(file).description.provenance)
+
+
+def test_a_teacher_is_named_without_its_place(colours: Path, tmp_path: Path) -> None:
+    recipe = Recipe(epochs=1, batch_size=8, lr=1e-3, ema_decay=0.0)
+    teacher = train(colours, "mobilenet_v3_small", out=tmp_path / "big", recipe=recipe, workers=0, width_mult=0.35).best
+    taught = recipe.with_changes({"distill.teacher": str(teacher)})
+    run = train(colours, "mobilenet_v3_small", out=tmp_path / "run", recipe=taught, workers=0, width_mult=0.35)
+    file = add(run.run, "mobilenet_v3_small.colours", "hswish train colours", "three colours", "", tmp_path)
+    kept = (file.parent / file.stem / "recipe.json").read_text(encoding="utf-8")
+    assert json.loads(kept)["distill"]["teacher"] == "best"
+    assert str(tmp_path) not in kept
