@@ -74,6 +74,24 @@ def test_with_several_threads_each_peer_is_timed_in_a_process_of_its_own(
         native.measure_in_pairs("small-224", ["broken"], tmp_path, 2, 5, "float32")
 
 
+def test_with_several_threads_a_turn_begins_untimed_and_is_several_calls(
+    small: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def counted(case: Case, folder: Path, threads: int) -> native.Run:
+        run = native.native(case, folder, threads)[1]
+        return lambda x: (calls.append(threads), run(x))[1]
+
+    monkeypatch.setitem(PEERS, "counted", ("numpy", counted))
+    monkeypatch.setattr(native, "SETTLING", 0.0)
+    native.measure(small, ["counted"], tmp_path, threads=2, runs=2 * native.CALLS)
+    assert calls == [2] * (2 + 3) * native.CALLS  # three turns are thrown away
+    monkeypatch.setattr(native, "SETTLING", 0.05)
+    native.measure(small, ["counted"], tmp_path, threads=2, runs=2 * native.CALLS)
+    assert len(calls) > 2 * (2 + 3) * native.CALLS
+
+
 def test_rows_in_8_bits(small: Case, tmp_path: Path) -> None:
     row = native.measure(small, ["onnxruntime", "ncnn"], tmp_path, threads=1, runs=3, precision="int8")
     assert (row.precision, list(row.peers_ms)) == ("int8", ["onnxruntime"])
