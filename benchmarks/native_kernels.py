@@ -83,10 +83,8 @@ class _Draw:
         return weight, np.zeros(shape[0], np.int32), scale, 50.0, 0, 0
 
 
-def map_kernels(kernels: Any, precision: str) -> list[Work]:
-    """Those that both kinds of maps have: `MapKernels`. `kernels` are the bindings for one of them."""
-    draw = _Draw()
-    drawn, pair = (draw.floats, 1) if precision == "float32" else (draw.halves, 2)
+def _works_of(kernels: Any, precision: str) -> Callable[..., Work]:
+    """`work(kernel, shape, multiply_adds, *what it is given after the level)`."""
 
     def work(kernel: str, shape: str, multiply_adds: int | None, *given: Any) -> Work:
         call = getattr(kernels, kernel)
@@ -97,6 +95,17 @@ def map_kernels(kernels: Any, precision: str) -> list[Work]:
             multiply_adds=multiply_adds,
             run=lambda level: call(level, *given),
         )
+
+    return work
+
+
+def map_kernels(kernels: Any, precision: str) -> list[Work]:
+    """Those that both kinds of maps have: `MapKernels`. `kernels` are the bindings for one of them."""
+    draw = _Draw()
+    work, (drawn, pair) = (
+        _works_of(kernels, precision),
+        (draw.floats, 1) if precision == "float32" else (draw.halves, 2),
+    )
 
     expand, depthwise = (draw.floats(72, 24), draw.floats(72)), (draw.floats(72, 3, 3), draw.floats(72))
     stem, ones = (draw.floats(16, 3, 3, 3), draw.floats(16)), np.ones(120, np.float32)
@@ -124,38 +133,20 @@ def map_kernels(kernels: Any, precision: str) -> list[Work]:
 
 def float_kernels(kernels: Any) -> list[Work]:
     """The list of native/kernels.h for float32: `Kernels`."""
-    draw = _Draw()
-
-    def work(kernel: str, shape: str, *given: Any) -> Work:
-        call = getattr(kernels, kernel)
-        return Work(
-            kernel=kernel, precision="float32", shape=shape, multiply_adds=0, run=lambda level: call(level, *given)
-        )
-
+    draw, work = _Draw(), _works_of(kernels, "float32")
     scores = draw.floats(28, 28, 24)
     return [
         *map_kernels(kernels, "float32"),
-        work("h_sigmoid", "960", draw.floats(960)),
-        work("upsample_add_row", "14x14 to 28x28x24", draw.floats(14, 14, 24), False, NONE, draw.floats(28, 28, 24)),
-        work("upsample_planes_row", "28x28x19 to 224x224", scores, False, draw.floats(19, 224, 224)),
-        work("upsample_mask_row", "28x28x19 to 224x224", scores, 19, False, draw.bytes(224, 224)),
+        work("h_sigmoid", "960", 0, draw.floats(960)),
+        work("upsample_add_row", "14x14 to 28x28x24", 0, draw.floats(14, 14, 24), False, NONE, draw.floats(28, 28, 24)),
+        work("upsample_planes_row", "28x28x19 to 224x224", 0, scores, False, draw.floats(19, 224, 224)),
+        work("upsample_mask_row", "28x28x19 to 224x224", 0, scores, 19, False, draw.bytes(224, 224)),
     ]
 
 
 def bf16_kernels(kernels: Any) -> list[Work]:
     """The list of native/kernels.h for halves: `Bf16Kernels`."""
-    draw = _Draw()
-
-    def work(kernel: str, shape: str, multiply_adds: int, *given: Any) -> Work:
-        call = getattr(kernels.bf16, kernel)
-        return Work(
-            kernel=kernel,
-            precision="bfloat16",
-            shape=shape,
-            multiply_adds=multiply_adds,
-            run=lambda level: call(level, *given),
-        )
-
+    draw, work = _Draw(), _works_of(kernels.bf16, "bfloat16")
     weights = draw.floats(24, 72), draw.floats(24)
     return [
         *map_kernels(kernels.bf16, "bfloat16"),
@@ -170,18 +161,7 @@ def bf16_kernels(kernels: Any) -> list[Work]:
 
 def int8_kernels(kernels: Any) -> list[Work]:
     """The list of native/int8_kernels.h: `Int8Kernels`."""
-    draw = _Draw()
-
-    def work(kernel: str, shape: str, multiply_adds: int, *given: Any) -> Work:
-        call = getattr(kernels, kernel)
-        return Work(
-            kernel=kernel,
-            precision="int8",
-            shape=shape,
-            multiply_adds=multiply_adds,
-            run=lambda level: call(level, *given),
-        )
-
+    draw, work = _Draw(), _works_of(kernels, "int8")
     map_28 = draw.bytes(784, 128)
     return [
         work(
