@@ -17,8 +17,10 @@ typedef nb::ndarray<float, nb::c_contig, nb::device::cpu> Numbers;
 typedef nb::ndarray<double, nb::c_contig, nb::device::cpu> Sums;
 
 static const training::Kernels& kernels_of(const std::string& name) {
-  const std::string plain = level(name).kernels->name;  // refuses what this processor cannot run
+  const Level& found = level(name);  // refuses what this processor cannot run
+  const std::string plain = found.kernels->name;
 #if defined(__x86_64__)
+  if (found.bf16) return avx512bf16::training::table;
   for (const auto* table : {&generic::training::table, &avx2::training::table, &avx512::training::table})
 #elif defined(__aarch64__)
   for (const auto* table : {&generic::training::table, &neon::training::table})

@@ -24,7 +24,7 @@ static void sums_of(const Loop& loop, const Pictures& of, float* sums, const Ter
         const long end = smaller(of.pixels, start + FEWEST_ROWS);
         Floats<N> few{};
         for (long pixel = start; pixel < end; pixel++) few += term((picture * of.pixels + pixel) * of.channels + c, lanes);
-        for (int i = 0; i < N; i++) total[i] += few[i];
+        add<N>(total, few);
       }
       for (int i = 0; i < N; i++) sums[picture * of.channels + c + i] = static_cast<float>(total[i]);
     });

@@ -67,5 +67,6 @@ namespace hswish {
 namespace generic::training { extern const hswish::training::Kernels table; }
 namespace avx2::training { extern const hswish::training::Kernels table; }
 namespace avx512::training { extern const hswish::training::Kernels table; }
+namespace avx512bf16::training { extern const hswish::training::Kernels table; }
 namespace neon::training { extern const hswish::training::Kernels table; }
 }  // namespace hswish

@@ -39,7 +39,7 @@ static inline Floats<N> slope(Floats<N> z) {
 }
 
 // Rows are cut into parts whose number does not depend on the threads; so sums do not either.
-constexpr long PARTS = 64;
+constexpr long PARTS = 32;
 
 template <class Work>
 static void each_part(const Loop& loop, long rows, const Work& work) {
@@ -58,18 +58,19 @@ static void two_sums(const Loop& loop, long rows, long channels, double* sums, c
     double* into = parts + part * 2 * channels;
     for (long start = first; start < last; start += FEWEST_ROWS) {
       const long end = smaller(last, start + FEWEST_ROWS);
-      each_vector(channels, [&](long c, auto lanes) {
-        constexpr int N = decltype(lanes)::value;
-        Floats<N> a{}, b{};
-        for (long row = start; row < end; row++) terms(row * channels + c, c, lanes, a, b);
-        for (int i = 0; i < N; i++) into[c + i] += a[i], into[channels + c + i] += b[i];
+      each_line(channels, [&](long c, auto lanes, auto vectors) {
+        constexpr int N = decltype(lanes)::value, COUNT = decltype(vectors)::value;
+        Floats<N> a[COUNT] = {}, b[COUNT] = {};
+        for (long row = start; row < end; row++)
+#pragma GCC unroll 4
+          for (int v = 0; v < COUNT; v++) terms(row * channels + c + v * N, c + v * N, lanes, a[v], b[v]);
+        for (int v = 0; v < COUNT; v++) add<N>(into + c + v * N, a[v]), add<N>(into + channels + c + v * N, b[v]);
       });
     }
   });
-  for (long c = 0; c < 2 * channels; c++) {
-    sums[c] = 0;
-    for (long part = 0; part < PARTS; part++) sums[c] += parts[part * 2 * channels + c];
-  }
+  std::memset(sums, 0, 2 * channels * sizeof(double));
+  for (long part = 0; part < PARTS; part++)
+    for (long c = 0; c < 2 * channels; c++) sums[c] += parts[part * 2 * channels + c];
 }
 
 template <class T>

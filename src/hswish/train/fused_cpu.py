@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from hswish.models.block import SqueezeExcite
@@ -138,7 +139,7 @@ class _Gated(torch.autograd.Function):
         means /= x.shape[2] * x.shape[3]
         with torch.set_grad_enabled(any(ctx.needs_input_grad)):
             means.requires_grad_(torch.is_grad_enabled())
-            gates = gate.attention(means)
+            gates = gate.gate(_pointwise(gate.act(_pointwise(means, gate.reduce)), gate.expand))
         scale = gates.detach().float()
         out = torch.empty_like(x, memory_format=torch.channels_last)
         _kernels().gate(_rows(x), _rows(scale), _rows(torch.zeros_like(scale)), _rows(out))
@@ -159,6 +160,11 @@ class _Gated(torch.autograd.Function):
         _kernels().gate(_rows(gradient), _rows(scale), _rows(of_means), _rows(of_x))
         given = iter(found)
         return of_x, None, *(next(given) if weight.requires_grad else None for weight in ctx.weights)
+
+
+def _pointwise(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """1x1 convolution of (N, C, 1, 1) as the product of matrices that it is, which torch does sooner."""
+    return F.linear(x.flatten(1), conv.weight.flatten(1), conv.bias)[..., None, None]
 
 
 def _of_norm(sums: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,13 +13,32 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.runtime.native.conftest import ENGINE, LEVELS
+
 KERNELS = Path(__file__).parents[3] / "native" / "training" / "kernels.h"
 ROUNDING = {torch.float32: 3e-6, torch.bfloat16: 2.0**-7}
 """of the largest number; bfloat16 keeps 8 bits"""
 
 repeated = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def training_levels() -> list[str]:
+    """Instruction sets that share their training kernels with none before them."""
+    if ENGINE is None:
+        return LEVELS
+    first: dict[str, str] = {}
+    for name in LEVELS:
+        first.setdefault(ENGINE.TrainingKernels(name, 1).name, name)
+    return list(first.values())
+
+
+@pytest.fixture(params=training_levels())
+def level(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 types = st.sampled_from(list(ROUNDING))
-eights = st.sampled_from([8, 16, 24, 40, 56])
+eights = st.sampled_from([8, 16, 24, 40, 56, 72])
 seeds = st.integers(0, 2**32 - 1)
 threads = st.sampled_from([1, 3])
 
@@ -51,21 +70,26 @@ def test_every_kernel_in_the_list_is_here(engine: ModuleType) -> None:
 
 @repeated
 @given(
-    channels=eights, height=st.integers(1, 40), width=st.integers(1, 40), kernel=st.sampled_from([3, 5]),
-    stride=st.sampled_from([1, 2]), dilation=st.sampled_from([1, 2, 4]), padded=st.booleans(), dtype=types,
-    count=threads, seed=seeds,
+    pictures=st.sampled_from([2, 40, 150]), channels=eights, height=st.integers(1, 40), width=st.integers(1, 40),
+    kernel=st.sampled_from([3, 5]), stride=st.sampled_from([1, 2]), dilation=st.sampled_from([1, 2, 4]),
+    padded=st.booleans(), dtype=types, count=threads, seed=seeds,
 )  # fmt: skip
 def test_depthwise(
-    engine: ModuleType, level: str, channels: int, height: int, width: int, kernel: int, stride: int, dilation: int,
-    padded: bool, dtype: torch.dtype, count: int, seed: int,
+    engine: ModuleType, level: str, pictures: int, channels: int, height: int, width: int, kernel: int, stride: int,
+    dilation: int, padded: bool, dtype: torch.dtype, count: int, seed: int,
 ) -> None:  # fmt: skip
-    """Forward and both gradients; without padding the map has to hold the window."""
+    """Forward and both gradients; few pictures and many, which threads share out in another way.
+
+    Without padding the map has to hold the window.
+    """
+    if pictures > 2:
+        height, width = height % 7 + 1, width % 7 + 1
     dilation = 1 if stride == 2 else dilation
     reach = (kernel - 1) * dilation
     padding = reach // 2 if padded else 0
     height, width = height + (0 if padded else reach), width + (0 if padded else reach)
     kernels = engine.TrainingKernels(level, count)
-    x, w = drawn(seed, 2, height, width, channels, dtype=dtype), drawn(seed + 1, channels, kernel, kernel)
+    x, w = drawn(seed, pictures, height, width, channels, dtype=dtype), drawn(seed + 1, channels, kernel, kernel)
     window = {"stride": stride, "dilation": dilation, "padding": padding}
     reference_x, reference_w = maps(x).requires_grad_(), w.double()[:, None].requires_grad_()
     wanted = F.conv2d(reference_x, reference_w, groups=channels, **window)
@@ -134,16 +158,18 @@ def test_squeeze_and_excitation(
     close(out, x.double() * gates.double()[:, None, None] + offsets.double()[:, None, None], dtype)
 
 
+@pytest.mark.parametrize("few", [True, False])
 @pytest.mark.parametrize("dtype", list(ROUNDING))
-def test_the_number_of_threads_changes_no_bit(engine: ModuleType, level: str, dtype: torch.dtype) -> None:
-    x, gradient = drawn(0, 5, 33, 20, 40, dtype=dtype), drawn(1, 5, 33, 20, 40, dtype=dtype)
+def test_the_number_of_threads_changes_no_bit(engine: ModuleType, level: str, dtype: torch.dtype, few: bool) -> None:
+    pictures = 5 if few else 130
+    x, gradient = (drawn(seed, pictures, *((33, 20) if few else (4, 5)), 40, dtype=dtype) for seed in range(2))
     found = []
     for count in (1, 2, 7):
         kernels = engine.TrainingKernels(level, count)
         weights, sums = torch.empty(40, 5, 5), torch.empty(2, 40, dtype=torch.float64)
         kernels.depthwise_weights(gradient, x, weights, stride=1, dilation=1, padding=2)
         kernels.moments(x, sums)
-        means = torch.empty(5, 40)
+        means = torch.empty(pictures, 40)
         kernels.picture_products(gradient, x, means)
         found.append((weights, sums, means))
     for other in found[1:]:
