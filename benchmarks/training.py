@@ -18,14 +18,17 @@ Measured (median of 4 rounds on 2 cores of an AMD EPYC with AVX-512, torch 2.13)
     large-224   hswish                30.5      28.2 to 34.4     1.80
     large-224   hswish bf16           39.8      38.1 to 43.4     2.35
 
-and, median of 5, on 2 cores of an Intel Xeon with AMX, after squeeze-and-excitation had become one operation
-(`--case small-32`):
+and on 2 cores of an Intel Xeon with AMX, after squeeze-and-excitation had become one operation and depthwise kernels
+twice as quick (median of 5 rounds, of 4 for large-224):
 
-    small-32    plain                110.5    109.2 to 112.6     1.00
-    small-32    hswish               208.8    185.8 to 235.6     1.89
-    small-32    hswish bf16          251.5    233.9 to 295.4     2.28
-    small-32    held                 281.9    254.7 to 287.4     2.55
-    small-32    held bf16            317.8    300.9 to 340.8     2.88
+    small-32    plain                129.3    112.8 to 159.9     1.00
+    small-32    hswish               276.1    251.6 to 297.7     2.14
+    small-32    hswish bf16          407.0    321.2 to 450.2     3.15
+    small-32    held                 390.6    350.0 to 405.4     3.02
+    small-32    held bf16            525.4    514.3 to 575.6     4.06
+    large-224   plain                 17.7      15.5 to 19.3     1.00
+    large-224   hswish                30.0      27.6 to 30.8     1.69
+    large-224   hswish bf16           38.6      34.7 to 44.0     2.18
 
 On the AMD small-32 was 1.31 and 1.92 before that.
 """
