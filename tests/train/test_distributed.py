@@ -16,7 +16,7 @@ import torch
 
 from hswish.data import open_data
 from hswish.evaluate import evaluate
-from hswish.models import DescribedModule, create_model
+from hswish.models import DescribedModule, create_model, save
 from hswish.models.engine import TorchEngine
 from tests.train.test_survival import assert_same_run
 
@@ -118,7 +118,7 @@ def test_global_batch_norm_is_batch_norm_of_the_global_batch() -> None:
 @pytest.mark.parametrize(
     ("model", "changes"),
     [
-        ("mobilenet_v3_small", {}),
+        ("mobilenet_v3_small", {"distill.weight": 0.5}),
         pytest.param(
             "lraspp_mobilenet_v3_small",
             {"batch_size": 2, "accumulate": 2, "lr": 1e-3, "loss.auxiliary": 0.4, "loss.stride": 2, "bn_batches": 2},
@@ -132,8 +132,15 @@ def test_two_processes_make_the_steps_of_one(
     """Loss after loss and in the weights, within what another order of summing makes; and only the first one writes.
 
     30 pictures in three batches of ten, 8 scenes in pairs: each process has half of a batch, batch norm sees all of it.
+    The classifier has a teacher, who answers each process for its half.
     """
     data = squares if model.startswith("lraspp") else colours
+    if "distill.weight" in changes:
+        teacher = create_model(model, num_classes=3, width_mult=0.35)
+        assert isinstance(teacher, DescribedModule)
+        teacher.describe(classes=open_data(data).classes)
+        save(teacher, tmp_path / "teacher.safetensors")
+        changes = {**changes, "distill.teacher": str(tmp_path / "teacher.safetensors")}
     one, two = (run(count, data, tmp_path / str(count), model, **changes) for count in (1, 2))
     curve = losses(one)
     assert len(curve) == (6 if model.startswith("lraspp") else 9)
