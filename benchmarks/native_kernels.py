@@ -101,12 +101,8 @@ def _works_of(kernels: Any, precision: str) -> Callable[..., Work]:
 
 def map_kernels(kernels: Any, precision: str) -> list[Work]:
     """Those that both kinds of maps have: `MapKernels`. `kernels` are the bindings for one of them."""
-    draw = _Draw()
-    work, (drawn, pair) = (
-        _works_of(kernels, precision),
-        (draw.floats, 1) if precision == "float32" else (draw.halves, 2),
-    )
-
+    draw, work = _Draw(), _works_of(kernels, precision)
+    drawn, pair = (draw.floats, 1) if precision == "float32" else (draw.halves, 2)
     expand, depthwise = (draw.floats(72, 24), draw.floats(72)), (draw.floats(72, 3, 3), draw.floats(72))
     stem, ones = (draw.floats(16, 3, 3, 3), draw.floats(16)), np.ones(120, np.float32)
     map_28 = drawn(28, 28, 120)

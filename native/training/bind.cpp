@@ -20,7 +20,7 @@ static const training::Kernels& kernels_of(const std::string& name) {
   const Level& found = level(name);  // refuses what this processor cannot run
   const std::string plain = found.kernels->name;
 #if defined(__x86_64__)
-  if (found.bf16) return avx512bf16::training::table;
+  if (found.bf16) return avx512bf16::training::table;  // the processor rounds to halves by itself
   for (const auto* table : {&generic::training::table, &avx2::training::table, &avx512::training::table})
 #elif defined(__aarch64__)
   for (const auto* table : {&generic::training::table, &neon::training::table})

@@ -25,17 +25,19 @@ BF16_LEVELS = [name for name in LEVELS if ENGINE is not None and ENGINE.multipli
 """those of them that multiply bfloat16"""
 
 
-def with_own(kind: int) -> list[str]:
-    """Instruction sets that share their kernels for floats (0) or bytes (1) with none before them."""
+def with_own(kernels_of: Callable[[ModuleType, str], str]) -> list[str]:
+    """Instruction sets that share the kernels of that name with none before them."""
     if ENGINE is None:
         return LEVELS
     first: dict[str, str] = {}
     for name in LEVELS:
-        first.setdefault(ENGINE.kernel_lists(name)[kind], name)
+        first.setdefault(kernels_of(ENGINE, name), name)
     return list(first.values())
 
 
-FLOAT_LEVELS, INT8_LEVELS = with_own(0), with_own(1)
+FLOAT_LEVELS = with_own(lambda engine, level: str(engine.kernel_lists(level)[0]))
+INT8_LEVELS = with_own(lambda engine, level: str(engine.kernel_lists(level)[1]))
+TRAINING_LEVELS = with_own(lambda engine, level: str(engine.TrainingKernels(level, 1).name))
 
 Build = Callable[..., tuple[DescribedModule, Path]]
 

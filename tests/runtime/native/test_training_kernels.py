@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.runtime.native.conftest import ENGINE, LEVELS
+from tests.runtime.native.conftest import TRAINING_LEVELS
 
 KERNELS = Path(__file__).parents[3] / "native" / "training" / "kernels.h"
 ROUNDING = {torch.float32: 3e-6, torch.bfloat16: 2.0**-7}
@@ -22,18 +22,9 @@ ROUNDING = {torch.float32: 3e-6, torch.bfloat16: 2.0**-7}
 repeated = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def training_levels() -> list[str]:
-    """Instruction sets that share their training kernels with none before them."""
-    if ENGINE is None:
-        return LEVELS
-    first: dict[str, str] = {}
-    for name in LEVELS:
-        first.setdefault(ENGINE.TrainingKernels(name, 1).name, name)
-    return list(first.values())
-
-
-@pytest.fixture(params=training_levels())
+@pytest.fixture(params=TRAINING_LEVELS)
 def level(request: pytest.FixtureRequest) -> str:
+    """Each instruction set with training kernels of its own that runs here."""
     return str(request.param)
 
 
