@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -22,6 +23,7 @@ import hswish
 from hswish.models import create_model
 from hswish.train import Interrupted, Recipe, Reporter, resume, train
 from hswish.train.interrupt import StopRequest
+from tests.foreign_network import write_network
 
 BASE = Recipe(epochs=3, batch_size=8, warmup_epochs=0.5, ema_decay=0.5, lr=5e-3, height=32)
 TINY: dict[str, Any] = {"width_mult": 0.35, "workers": 0}
@@ -167,6 +169,23 @@ def test_a_student_and_a_fine_tuned_network(colours: Path, tmp_path: Path, monke
         resume(run)
     assert_same_run(*runs)
     assert hswish.load(runs[1] / "best.safetensors").description.provenance["teacher"] == "teacher.safetensors"
+
+
+def test_a_teacher_of_another_library(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files, weights apart from the graph, are gone when the run is resumed."""
+    files = [tmp_path / "big.onnx", tmp_path / "big.onnx.data"]
+    weight = np.eye(3, dtype=np.float32)[::-1]
+    how: dict[str, Any] = {"recipe": BASE, "changes": {"distill.teacher": str(files[0])}, **TINY}
+    write_network(files[0], weight, apart=True)
+    train(colours, "mobilenet_v3_small", out=tmp_path / "whole", **how)
+    stopper = stopping_after(2, monkeypatch)
+    with pytest.raises(Interrupted):
+        train(colours, "mobilenet_v3_small", out=tmp_path / "parts", reporter=stopper, **how)
+    for file in files:
+        file.unlink()
+    stopper.asked = False
+    resume(tmp_path / "parts")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
 # --------------------------------------------------------------------------------------

@@ -44,7 +44,8 @@ def train_command(
         str | None, typer.Option(help="Model to start from: file, published name, hf://...", show_default=False)
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option(help="Model whose answers are learned, too, named as --weights.", show_default=False)
+        str | None,
+        typer.Option(help="Model, or any network in an .onnx file, that teaches this one.", show_default=False),
     ] = None,
     on_nan: Annotated[
         str | None, typer.Option(help="stop or skip a step that is not finite; also with --resume.")

@@ -27,7 +27,7 @@ class OpenVinoEngine(ExportedEngine):
     def open(cls, path: Path, threads: int | None = None) -> OpenVinoEngine:
         """See `ExportedEngine.open`."""
         try:
-            import openvino  # noqa: F401 - `_core` uses it
+            import openvino  # noqa: F401 - `the_core` uses it
         except ModuleNotFoundError as error:
             raise MissingPackageError("openvino", "openvino", f"opening {path}") from error
         # bfloat16 is the plugin's own choice on processors that have it; it is no longer the model measured.
@@ -35,7 +35,7 @@ class OpenVinoEngine(ExportedEngine):
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            core = _core()
+            core = the_core()
             model = core.read_model(str(path))
             documents = _documents(model, path)
             compiled = core.compile_model(model, "CPU", settings)
@@ -60,7 +60,7 @@ class OpenVinoEngine(ExportedEngine):
 
 
 @cache
-def _core() -> Any:
+def the_core() -> Any:
     """The one `Core` of this process, which its engines share and which is never let go.
 
     Each new one replaces the thread's stack for signals, and when it is destroyed gives back the one it

@@ -22,11 +22,13 @@ from hswish.data import (
 )
 from hswish.hub import locate
 from hswish.models import DescribedModule, create_model, load
+from hswish.runtime.foreign import ForeignEngine
 from hswish.spec.architecture import make_options, task_of
 from hswish.spec.artifact import read_description
 from hswish.spec.errors import DataError, OptionError, SaveError
 from hswish.train.devices import Devices, LostProcess
 from hswish.train.dry_run import Rehearsal, rehearse
+from hswish.train.foreign_teacher import ForeignTeacher
 from hswish.train.largest_batch import largest_batch
 from hswish.train.learner import Learner
 from hswish.train.loop import Trainer
@@ -323,14 +325,26 @@ def _build_trainer(
         reporter.note(f"skipped {name}: {reason}")
     reporter.note(_describe_data(source))
     weights = _class_weights(source, recipe)
-    teacher = None
-    if recipe.distill.teacher is not None:
-        file = run.teacher if run.config.exists() else Path(recipe.distill.teacher)  # a resumed run has its own copy
-        native = recipe.kernels == "auto" and devices.device.type == "cpu"
-        teacher = Teacher.open(file, model, native=native, halves=recipe.precision == "bf16-mixed")
+    teacher = _open_teacher(recipe, model, source, run, devices, reporter) if recipe.distill.teacher else None
     learner = Learner(model, recipe, devices, class_weights=weights, teacher=teacher)
     dataset = train_dataset(source, recipe.augment, model.preprocess, recipe.seed)
     return Trainer(learner, source, dataset, recipe, run, reporter, workers=config.workers)
+
+
+def _open_teacher(
+    recipe: Recipe, model: DescribedModule, source: DataSource, run: RunFolder, devices: Devices, reporter: Reporter
+) -> Teacher | ForeignTeacher:
+    resumed = run.config.exists()  # it has its own copy
+    file = Path(str(recipe.distill.teacher))
+    file = run.teacher_like(file) if resumed else file
+    halves = recipe.precision == "bf16-mixed"
+    if file.suffix.lower() not in ForeignEngine.suffixes:
+        native = recipe.kernels == "auto" and devices.device.type == "cpu"
+        return Teacher.open(file, model, native=native, halves=halves)
+    teacher = ForeignTeacher.open(file, model, halves=halves)
+    if not resumed:
+        reporter.note(teacher.examine(source, recipe.batch_size))
+    return teacher
 
 
 def _class_weights(source: DataSource, recipe: Recipe) -> torch.Tensor | None:

@@ -81,7 +81,7 @@ class Distillation:
     """
 
     teacher: str | None = None
-    """model file with the same classes; the run keeps a copy of it"""
+    """model file with the same classes, or any network as an `.onnx` file; the run keeps a copy of it"""
     weight: float = 0.5
     """share of the teacher's answers in the loss; the rest is the labels'"""
     temperature: float = 2.0

@@ -5,7 +5,7 @@ splits.json        which picture is in which split
 metrics.jsonl      one line an epoch
 last.ckpt          everything needed to go on exactly
 best.safetensors   the best model so far, ready for use
-teacher.safetensors, nan-batch.safetensors   where there was a teacher, or a step that could not be made
+teacher.safetensors (or .onnx), nan-batch.safetensors   where there was a teacher, or a step that could not be made
 curves.png, classes.png, predictions.png
 """
 
@@ -82,10 +82,6 @@ class RunFolder:
         return self.path / "last.ckpt"
 
     @property
-    def teacher(self) -> Path:
-        return self.path / "teacher.safetensors"
-
-    @property
     def nan_batch(self) -> Path:
         return self.path / "nan-batch.safetensors"
 
@@ -154,8 +150,17 @@ class RunFolder:
 
     def keep_teacher(self, path: str | Path) -> None:
         """Copy the teacher's model file, so that the run depends on nothing outside but its data."""
-        with write_aside(self.teacher) as aside:
+        with write_aside(self.teacher_like(path)) as aside:
             shutil.copyfile(path, aside)
+        beside = Path(f"{path}.data")  # where ONNX keeps weights, if not in the file
+        if beside.is_file():
+            with write_aside(self.path / beside.name) as aside:
+                shutil.copyfile(beside, aside)
+
+    def teacher_like(self, path: str | Path) -> Path:
+        """Where the copy of the teacher `path` lies: another library's by its ending, else a model of ours."""
+        foreign = Path(path).suffix.lower() == ".onnx"
+        return self.path / ("teacher.onnx" if foreign else "teacher.safetensors")
 
     def write_config(self, config: RunConfig) -> None:
         """Written last of all when a run begins: a folder with it can be resumed."""
