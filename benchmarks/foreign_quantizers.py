@@ -52,8 +52,10 @@ def by_nncf(source: Path, pictures: Sequence[Floats], path: Path, **settings: An
     import nncf
     import openvino as ov
 
+    from hswish.runtime.openvino import the_core
+
     nncf.set_log_level(logging.ERROR)
-    model = ov.Core().read_model(str(source))
+    model = the_core().read_model(str(source))
     settings = {"preset": nncf.QuantizationPreset.MIXED, **settings}
     quantised = nncf.quantize(model, nncf.Dataset(list(pictures)), subset_size=len(pictures), **settings)
     ov.save_model(quantised, str(path), compress_to_fp16=False)
