@@ -53,8 +53,8 @@ def add(run: Path, name: str, command: str, data: str, note: str = "", folder: P
     records = folder / name
     records.mkdir(exist_ok=True)
     recipe = config.recipe
-    if recipe.distill.teacher is not None:  # by name: where its file lay is nobody else's business
-        recipe = recipe.with_changes({"distill.teacher": Path(recipe.distill.teacher).stem})
+    # By name: where a teacher's file lay is nobody else's business.
+    recipe = recipe.with_changes({"distill.teacher": tuple(Path(name).stem for name in recipe.distill.teacher)})
     (records / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=2) + "\n", encoding="utf-8")
     for made in ("metrics.jsonl", "curves.png"):
         shutil.copy(source.path / made, records / made)

@@ -116,9 +116,14 @@ def test_dict_round_trip() -> None:
         augment=Augment(scale=(0.5, 0.9), mirror=0.25),
         loss=Loss(region="lovasz", auxiliary=0.4),
         finetune=FineTuning(freeze_epochs=2, depth_decay=0.8),
-        distill=Distillation(teacher="big.safetensors", temperature=3.0),
+        distill=Distillation(teacher=("big.safetensors", "other.onnx"), temperature=3.0),
     )
     assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, ()), ("big.safetensors", ("big.safetensors",))])
+def test_runs_from_when_there_was_one_teacher_at_most(before: str | None, now: tuple[str, ...]) -> None:
+    assert Recipe.from_dict({"distill": {"teacher": before}}).distill.teacher == now
 
 
 def test_changes_from_a_command_line() -> None:
@@ -130,7 +135,7 @@ def test_changes_from_a_command_line() -> None:
     assert parse_change("augment.scale=0.5,1") == ("augment.scale", (0.5, 1.0))
     assert parse_change("loss.region=dice") == ("loss.region", "dice")
     assert parse_change("compiled=true") == ("compiled", True)
-    assert parse_change("distill.teacher=a.safetensors") == ("distill.teacher", "a.safetensors")
+    assert parse_change("distill.teacher=a.safetensors,b.onnx") == ("distill.teacher", ("a.safetensors", "b.onnx"))
     for text in ("epochs", "epochs=five", "epoch=5", "compiled=maybe", "model_options=1", "loss.regions=dice"):
         with pytest.raises(OptionError):
             parse_change(text)

@@ -65,5 +65,5 @@ def test_a_teacher_is_named_without_its_place(colours: Path, tmp_path: Path) -> 
     run = train(colours, "mobilenet_v3_small", out=tmp_path / "run", recipe=taught, workers=0, width_mult=0.35)
     file = add(run.run, "mobilenet_v3_small.colours", "hswish train colours", "three colours", "", tmp_path)
     kept = (file.parent / file.stem / "recipe.json").read_text(encoding="utf-8")
-    assert json.loads(kept)["distill"]["teacher"] == "best"
+    assert json.loads(kept)["distill"]["teacher"] == ["best"]
     assert str(tmp_path) not in kept

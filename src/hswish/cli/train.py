@@ -44,8 +44,8 @@ def train_command(
         str | None, typer.Option(help="Model to start from: file, published name, hf://...", show_default=False)
     ] = None,
     teacher: Annotated[
-        str | None,
-        typer.Option(help="Model, or any network in an .onnx file, that teaches this one.", show_default=False),
+        list[str] | None,
+        typer.Option(help="Model, or any network in an .onnx file, that teaches this one; repeatable."),
     ] = None,
     on_nan: Annotated[
         str | None, typer.Option(help="stop or skip a step that is not finite; also with --resume.")
@@ -117,7 +117,7 @@ def train_command(
         "batch_size": parse_batch_size(batch_size),
         "lr": lr,
         "seed": seed,
-        "distill.teacher": teacher,
+        "distill.teacher": tuple(teacher) if teacher else None,
     }
     options = {
         "num_classes": num_classes,
@@ -141,8 +141,8 @@ def train_command(
                 raise OptionError("train needs DATA and --model, as in: hswish train digits --model mobilenet_v3_small")
             if weights is not None:
                 locate_model(weights)  # fetched now, with a bar; the run remembers the name
-            if teacher is not None:
-                locate_model(teacher)
+            for name in teacher or ():
+                locate_model(name)
             changes = dict(parse_change(text) for text in set_ or []) | _given({**fields, "on_nan": on_nan})
             if size is not None:
                 changes["height"], changes["width"] = parse_size(size)

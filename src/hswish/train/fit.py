@@ -38,6 +38,7 @@ from hswish.train.reporter import Reporter
 from hswish.train.run_folder import RunConfig, RunFolder
 from hswish.train.sizes import choose_preprocess
 from hswish.train.teacher import Teacher
+from hswish.train.teachers import AnyTeacher, Teachers
 from hswish.train.transfer import LEARNING_OPTIONS, OWN_OPTIONS, grows_from, transfer
 
 _RECIPE_OF = {
@@ -98,8 +99,7 @@ def train(
         if trainer.devices.leads:
             RunFolder.create(run.path)
             run.write_splits(trainer.source.split_record())
-            if config.recipe.distill.teacher is not None:
-                run.keep_teacher(config.recipe.distill.teacher)
+            run.keep_teachers(config.recipe.distill.teacher)
             trainer.begin()
             run.write_config(config)
         return _run(trainer)
@@ -156,8 +156,8 @@ def _prepared(
         source = open_data(data, task=task_of(model), seed=plan.seed)
         if not source.hints.mirror and "augment.mirror" not in changes:
             plan = plan.with_changes({"augment.mirror": 0.0})
-        if plan.distill.teacher is not None:
-            plan = plan.with_changes({"distill.teacher": _absolute(locate(plan.distill.teacher))})
+        teachers = tuple(_absolute(locate(teacher)) for teacher in plan.distill.teacher)
+        plan = plan.with_changes({"distill.teacher": teachers})
         config = RunConfig(
             data=_absolute(data),
             model=model,
@@ -333,18 +333,21 @@ def _build_trainer(
 
 def _open_teacher(
     recipe: Recipe, model: DescribedModule, source: DataSource, run: RunFolder, devices: Devices, reporter: Reporter
-) -> Teacher | ForeignTeacher:
-    resumed = run.config.exists()  # it has its own copy
-    file = Path(str(recipe.distill.teacher))
-    file = run.teacher_like(file) if resumed else file
+) -> AnyTeacher:
+    resumed = run.config.exists()  # it has copies of its own
+    files = run.teachers(recipe.distill.teacher) if resumed else [Path(name) for name in recipe.distill.teacher]
     halves = recipe.precision == "bf16-mixed"
-    if file.suffix.lower() not in ForeignEngine.suffixes:
-        native = recipe.kernels == "auto" and devices.device.type == "cpu"
-        return Teacher.open(file, model, native=native, halves=halves)
-    teacher = ForeignTeacher.open(file, model, halves=halves)
-    if not resumed:
-        reporter.note(teacher.examine(source, recipe.batch_size))
-    return teacher
+    native = recipe.kernels == "auto" and devices.device.type == "cpu"
+    opened: list[Teacher | ForeignTeacher] = []
+    for file in files:
+        if file.suffix.lower() not in ForeignEngine.suffixes:
+            opened.append(Teacher.open(file, model, native=native, halves=halves))
+            continue
+        foreign = ForeignTeacher.open(file, model, halves=halves)
+        if not resumed:
+            reporter.note(foreign.examine(source, recipe.batch_size))
+        opened.append(foreign)
+    return opened[0] if len(opened) == 1 else Teachers(opened)
 
 
 def _class_weights(source: DataSource, recipe: Recipe) -> torch.Tensor | None:
@@ -384,7 +387,7 @@ def _provenance(config: RunConfig, source: DataSource) -> dict[str, Any]:
         "epochs": config.recipe.epochs,
         "seed": config.recipe.seed,
         "weights": Path(config.weights).name if config.weights else None,
-        "teacher": Path(teacher).name if (teacher := config.recipe.distill.teacher) else None,
+        "teacher": ", ".join(Path(teacher).name for teacher in config.recipe.distill.teacher) or None,
         "versions": config.versions,
     }
 

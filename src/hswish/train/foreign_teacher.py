@@ -30,6 +30,9 @@ class ForeignTeacher(nn.Module):
         engine: with the student's description.
     """
 
+    on_device = False
+    """as `Teacher.on_device`"""
+
     def __init__(self, engine: ForeignEngine) -> None:
         super().__init__()
         self.engine = engine

@@ -25,14 +25,13 @@ from hswish.spec.errors import OptionError
 from hswish.train.average import Average
 from hswish.train.devices import Devices
 from hswish.train.drop_path import add_drop_path
-from hswish.train.foreign_teacher import ForeignTeacher
 from hswish.train.fused import fuse
 from hswish.train.global_norm import with_global_norms
 from hswish.train.loss import Criterion, Totals
 from hswish.train.masks import Grid, SegmenterInTraining
 from hswish.train.optim import build_optimizer, keep_rates_on, set_learning_rate
 from hswish.train.recipe import Recipe
-from hswish.train.teacher import Teacher
+from hswish.train.teachers import AnyTeacher
 
 
 class NotFinite(ArithmeticError):  # noqa: N818 - what happened, in a word
@@ -98,7 +97,7 @@ class Learner:
         devices: Devices,
         *,
         class_weights: Tensor | None = None,
-        teacher: Teacher | ForeignTeacher | None = None,
+        teacher: AnyTeacher | None = None,
     ) -> None:
         self.recipe, self.devices = recipe, devices
         task = model.description.task
@@ -131,7 +130,7 @@ class Learner:
     def _records(self) -> bool:
         """Whether the steps are alike and ask the GPU for nothing, so that one can be recorded."""
         recipe, devices = self.recipe, self.devices
-        taught = self.teacher is None or (isinstance(self.teacher, Teacher) and not self._on_grid)
+        taught = self.teacher is None or (self.teacher.on_device and not self._on_grid)
         alike = recipe.accumulate == 1 and recipe.loss.pixel != "ohem" and taught
         known = recipe.optimizer in ("sgd", "adamw") and recipe.precision != "16-mixed" and not recipe.compiled
         return (

@@ -70,7 +70,7 @@ class Recipe:
     class_weights: WeightRule = "none"
     """weight of rare classes in the loss: inverse_log (ENet) or median (frequency)"""
     distill: Distillation = field(default_factory=Distillation)
-    """a teacher's answers beside the labels: `distill.teacher`"""
+    """teachers' answers beside the labels: `distill.teacher`"""
 
     ema_decay: float = 0.998
     """of the averaged weights, which are the ones measured and kept; 0: no average"""

@@ -74,20 +74,25 @@ class FineTuning:
 
 @dataclass(frozen=True, kw_only=True)
 class Distillation:
-    """Learning from another network's answers (arXiv 1503.02531).
+    """Learning from other networks' answers (arXiv 1503.02531).
 
     Raises:
         OptionError: a field is out of range.
     """
 
-    teacher: str | None = None
-    """model file with the same classes, or any network as an `.onnx` file; the run keeps a copy of it"""
+    teacher: tuple[str, ...] = ()
+    """model files with the same classes, or any networks as `.onnx` files, which answer with the mean of their
+    probabilities; the run keeps copies of them. A single name is taken, too"""
     weight: float = 0.5
     """share of the teacher's answers in the loss; the rest is the labels'"""
     temperature: float = 2.0
     """logits are divided by it, so that small probabilities tell something too"""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.teacher, tuple):  # runs before 2026-11-27 had one or None
+            object.__setattr__(self, "teacher", () if self.teacher is None else (self.teacher,))
+        if not all(isinstance(name, str) for name in self.teacher):
+            raise OptionError(f"teacher must be names of model files, not {self.teacher!r}")
         check_number(self, "weight", least=0, most=1)
         check_number(self, "temperature", least=0.1)
 
@@ -127,7 +132,10 @@ def parse_value(text: str, hint: Any) -> Any:
             return None
         hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
     if typing.get_origin(hint) is tuple:
-        return tuple(float(part) for part in text.strip("()").split(","))
+        kind = typing.get_args(hint)[0]
+        if kind is str and text.lower() in ("", "none"):
+            return ()
+        return tuple(kind(part) for part in text.strip("()").split(","))
     if hint is bool:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         if text.lower() not in words:

@@ -16,13 +16,14 @@ import json
 import shlex
 import shutil
 import zipfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hswish.spec.errors import DataError, HswishError, ModelFileError, SaveError
+from hswish.spec.errors import DataError, HswishError, ModelFileError, OptionError, SaveError
 from hswish.spec.files import append_line, explain_os_error, write_aside, write_json, write_text
 from hswish.spec.preprocess import Preprocess
 from hswish.train.recipe import Recipe
@@ -148,19 +149,27 @@ class RunFolder:
         for leftover in self.path.glob(".*.part"):
             leftover.unlink(missing_ok=True)
 
-    def keep_teacher(self, path: str | Path) -> None:
-        """Copy the teacher's model file, so that the run depends on nothing outside but its data."""
-        with write_aside(self.teacher_like(path)) as aside:
-            shutil.copyfile(path, aside)
-        beside = Path(f"{path}.data")  # where ONNX keeps weights, if not in the file
-        if beside.is_file():
-            with write_aside(self.path / beside.name) as aside:
-                shutil.copyfile(beside, aside)
+    def keep_teachers(self, paths: Sequence[str]) -> None:
+        """Copy the teachers' model files, so that the run depends on nothing outside but its data.
 
-    def teacher_like(self, path: str | Path) -> Path:
-        """Where the copy of the teacher `path` lies: another library's by its ending, else a model of ours."""
-        foreign = Path(path).suffix.lower() == ".onnx"
-        return self.path / ("teacher.onnx" if foreign else "teacher.safetensors")
+        Raises:
+            OptionError: two of them have weights beside them in files of one name, by which they know them.
+        """
+        copies = dict(zip(map(Path, paths), self.teachers(paths), strict=True))
+        for path in list(copies):
+            beside = path.with_name(f"{path.name}.data")  # where ONNX keeps weights, if not in the file
+            if beside.is_file():
+                if self.path / beside.name in copies.values():
+                    raise OptionError(f"{beside}: another teacher's weights have this name, too; export one anew")
+                copies[beside] = self.path / beside.name
+        for path, copy in copies.items():
+            with write_aside(copy) as aside:
+                shutil.copyfile(path, aside)
+
+    def teachers(self, paths: Sequence[str]) -> list[Path]:
+        """Where the copies of the teachers `paths` lie: another library's by its ending, else a model of ours."""
+        endings = (".onnx" if Path(path).suffix.lower() == ".onnx" else ".safetensors" for path in paths)
+        return [self.path / f"teacher{f'-{place}' if place > 1 else ''}{end}" for place, end in enumerate(endings, 1)]
 
     def write_config(self, config: RunConfig) -> None:
         """Written last of all when a run begins: a folder with it can be resumed."""

@@ -33,6 +33,9 @@ class Teacher(nn.Module):
         OptionError: another task, or other classes.
     """
 
+    on_device = True
+    """whether it computes where the student does, so that its part in a step can be recorded"""
+
     def __init__(
         self,
         model: DescribedModule,
