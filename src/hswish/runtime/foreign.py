@@ -7,6 +7,7 @@ float32 by ONNX Runtime, which comes with the base install.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hswish.runtime.onnxruntime import open_session
 from hswish.spec.artifact import METADATA_KEY, Description
-from hswish.spec.errors import MissingPackageError, ModelFileError, OptionError
+from hswish.spec.errors import ModelFileError, OptionError
 
 _Infer = Callable[[NDArray[np.float32]], NDArray[Any]]
 
@@ -44,7 +46,7 @@ class ForeignEngine:
         Args:
             threads: processor threads; as many as the runtime likes by default.
             description: of the network; required.
-            halves: compute in bfloat16 where OpenVINO is installed.
+            halves: compute in bfloat16 where OpenVINO is installed and knows the network's operators.
 
         Raises:
             ModelFileError: missing, damaged, without a description, or with one of its own.
@@ -57,7 +59,8 @@ class ForeignEngine:
             raise ModelFileError(f"{path}: says nothing about its classes and pictures")
         infer = _by_onnxruntime(path, threads)
         if halves and find_spec("openvino") is not None:
-            return cls(path, description, _by_openvino(path, threads), "openvino")
+            with suppress(RuntimeError):  # it knows fewer operators
+                return cls(path, description, _by_openvino(path, threads), "openvino")
         return cls(path, description, infer, "onnxruntime")
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -79,20 +82,8 @@ class ForeignEngine:
 
 
 def _by_onnxruntime(path: Path, threads: int | None) -> _Infer:
-    try:
-        import onnxruntime as ort
-    except ModuleNotFoundError as error:
-        raise MissingPackageError("onnxruntime", "onnx", f"opening {path}") from error
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # errors come as exceptions
-    options.intra_op_num_threads = threads or 0
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores are torch's between two calls
-    try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has an exception of its own for each kind of damage
-        reason = " ".join(str(error).split())[:200]
-        raise ModelFileError(f"{path}: not an .onnx model, or a damaged one ({reason}); export it again") from error
-    if METADATA_KEY in session.get_modelmeta().custom_metadata_map:
+    session, stored = open_session(path, threads, spins=False)  # between two calls the cores are torch's
+    if METADATA_KEY in stored:
         raise ModelFileError(f"{path}: an export of hswish; give the .safetensors model that it was made from")
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
@@ -114,7 +105,7 @@ def _by_onnxruntime(path: Path, threads: int | None) -> _Infer:
 def _by_openvino(path: Path, threads: int | None) -> _Infer:
     from hswish.runtime.openvino import the_core
 
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "bf16"}
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     compiled = the_core().compile_model(the_core().read_model(str(path)), "CPU", settings)

@@ -26,20 +26,7 @@ class OnnxRuntimeEngine(ExportedEngine):
     @classmethod
     def open(cls, path: Path, threads: int | None = None) -> OnnxRuntimeEngine:
         """See `ExportedEngine.open`."""
-        try:
-            import onnxruntime as ort
-        except ModuleNotFoundError as error:
-            raise MissingPackageError("onnxruntime", "onnx", f"opening {path}") from error
-        options = ort.SessionOptions()
-        options.log_severity_level = 4  # errors come as exceptions
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            stored = session.get_modelmeta().custom_metadata_map
-        except Exception as error:  # onnxruntime has an exception of its own for each kind of damage
-            damaged = "not an .onnx model, or a damaged one; export it again"
-            raise refused(path, "onnxruntime", error, _LACKS, damaged) from error
+        session, stored = open_session(path, threads)
         documents = read_documents(stored.get(METADATA_KEY), stored.get(INTERFACE_KEY), str(path))
         engine = cls(path, *documents)
         engine._session = session
@@ -74,6 +61,34 @@ class OnnxRuntimeEngine(ExportedEngine):
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
         ]
         return count_operators(steps)
+
+
+def open_session(path: Path, threads: int | None = None, *, spins: bool = True) -> tuple[Any, dict[str, str]]:
+    """ONNX Runtime's session of any `.onnx` file, and the metadata in it.
+
+    Args:
+        spins: its threads wait for the next call at work, which is quicker where no one else wants the cores.
+
+    Raises:
+        ModelFileError: not such a file, damaged, or with an operator that the runtime lacks.
+        MissingPackageError: the runtime is not installed.
+    """
+    try:
+        import onnxruntime as ort
+    except ModuleNotFoundError as error:
+        raise MissingPackageError("onnxruntime", "onnx", f"opening {path}") from error
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # errors come as exceptions
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if not spins:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return session, session.get_modelmeta().custom_metadata_map
+    except Exception as error:  # onnxruntime has an exception of its own for each kind of damage
+        damaged = "not an .onnx model, or a damaged one; export it again"
+        raise refused(path, "onnxruntime", error, _LACKS, damaged) from error
 
 
 def _dtype(arguments: dict[str, Any]) -> str:

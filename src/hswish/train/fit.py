@@ -22,13 +22,11 @@ from hswish.data import (
 )
 from hswish.hub import locate
 from hswish.models import DescribedModule, create_model, load
-from hswish.runtime.foreign import ForeignEngine
 from hswish.spec.architecture import make_options, task_of
 from hswish.spec.artifact import read_description
 from hswish.spec.errors import DataError, OptionError, SaveError
 from hswish.train.devices import Devices, LostProcess
 from hswish.train.dry_run import Rehearsal, rehearse
-from hswish.train.foreign_teacher import ForeignTeacher
 from hswish.train.largest_batch import largest_batch
 from hswish.train.learner import Learner
 from hswish.train.loop import Trainer
@@ -37,8 +35,7 @@ from hswish.train.recipe_files import load_recipe
 from hswish.train.reporter import Reporter
 from hswish.train.run_folder import RunConfig, RunFolder
 from hswish.train.sizes import choose_preprocess
-from hswish.train.teacher import Teacher
-from hswish.train.teachers import AnyTeacher, Teachers
+from hswish.train.teachers import examine, open_teachers
 from hswish.train.transfer import LEARNING_OPTIONS, OWN_OPTIONS, grows_from, transfer
 
 _RECIPE_OF = {
@@ -325,29 +322,14 @@ def _build_trainer(
         reporter.note(f"skipped {name}: {reason}")
     reporter.note(_describe_data(source))
     weights = _class_weights(source, recipe)
-    teacher = _open_teacher(recipe, model, source, run, devices, reporter) if recipe.distill.teacher else None
+    resumed = run.config.exists()  # it has copies of the teachers
+    files = run.teachers(recipe.distill.teacher) if resumed else [Path(name) for name in recipe.distill.teacher]
+    teacher = open_teachers(files, model, recipe, devices.device) if files else None
+    for line in examine(teacher, source, recipe.batch_size) if not resumed else ():
+        reporter.note(line)
     learner = Learner(model, recipe, devices, class_weights=weights, teacher=teacher)
     dataset = train_dataset(source, recipe.augment, model.preprocess, recipe.seed)
     return Trainer(learner, source, dataset, recipe, run, reporter, workers=config.workers)
-
-
-def _open_teacher(
-    recipe: Recipe, model: DescribedModule, source: DataSource, run: RunFolder, devices: Devices, reporter: Reporter
-) -> AnyTeacher:
-    resumed = run.config.exists()  # it has copies of its own
-    files = run.teachers(recipe.distill.teacher) if resumed else [Path(name) for name in recipe.distill.teacher]
-    halves = recipe.precision == "bf16-mixed"
-    native = recipe.kernels == "auto" and devices.device.type == "cpu"
-    opened: list[Teacher | ForeignTeacher] = []
-    for file in files:
-        if file.suffix.lower() not in ForeignEngine.suffixes:
-            opened.append(Teacher.open(file, model, native=native, halves=halves))
-            continue
-        foreign = ForeignTeacher.open(file, model, halves=halves)
-        if not resumed:
-            reporter.note(foreign.examine(source, recipe.batch_size))
-        opened.append(foreign)
-    return opened[0] if len(opened) == 1 else Teachers(opened)
 
 
 def _class_weights(source: DataSource, recipe: Recipe) -> torch.Tensor | None:

@@ -1,13 +1,18 @@
-"""Several teachers at once: together they err less than the best of them."""
+"""The teachers of a run: one, or several at once, who together err less than the best of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from hswish.data.source import DataSource
+from hswish.models import DescribedModule
+from hswish.runtime.foreign import ForeignEngine
 from hswish.train.foreign_teacher import ForeignTeacher
+from hswish.train.recipe import Recipe
 from hswish.train.teacher import Teacher
 
 
@@ -23,7 +28,31 @@ class Teachers(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures (N, C, H, W), normalised for the student, to logits (N, K) or (N, K, H, W)."""
         answers = torch.stack([teacher(pictures).float().log_softmax(1) for teacher in self.members])
-        return answers.logsumexp(0) - torch.tensor(len(answers)).log()
+        return answers.logsumexp(0)
 
 
 AnyTeacher = Teacher | ForeignTeacher | Teachers
+
+
+def open_teachers(files: Sequence[Path], student: DescribedModule, recipe: Recipe, device: torch.device) -> AnyTeacher:
+    """The teachers in one or more files, each a model of ours or another library's `.onnx`.
+
+    Raises:
+        HswishError: no model there, or none for this student.
+    """
+    halves = recipe.precision == "bf16-mixed"
+    native = recipe.kernels == "auto" and device.type == "cpu"
+    opened = [
+        ForeignTeacher.open(file, student, halves=halves)
+        if file.suffix.lower() in ForeignEngine.suffixes
+        else Teacher.open(file, student, native=native, halves=halves)
+        for file in files
+    ]
+    return opened[0] if len(opened) == 1 else Teachers(opened)
+
+
+def examine(teacher: AnyTeacher | None, source: DataSource, batch_size: int) -> Iterator[str]:
+    """A line about each teacher that does not describe itself; see `ForeignTeacher.examine`."""
+    for member in teacher.members if isinstance(teacher, Teachers) else [teacher]:
+        if isinstance(member, ForeignTeacher):
+            yield member.examine(source, batch_size)
