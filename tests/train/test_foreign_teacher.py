@@ -12,7 +12,7 @@ import torch
 from hswish.models import DescribedModule, create_model
 from hswish.spec.errors import OptionError
 from hswish.train import Recipe, train
-from hswish.train.foreign_teacher import ForeignTeacher
+from hswish.train.foreign_teacher import ForeignTeacher, beats_chance
 from hswish.train.reporter import Reporter
 
 pytest.importorskip("onnx")
@@ -58,6 +58,23 @@ def test_it_is_examined_and_named(colours: Path, tmp_path: Path) -> None:
     assert any(line.startswith("teacher big.onnx: top1 1.0000 on") for line in notes.lines), notes.lines
     assert (tmp_path / "run" / "teacher.onnx").is_file()
     assert result.best.is_file()
+
+
+@pytest.mark.parametrize(
+    ("score", "classes", "count", "good"),
+    [
+        (0.70, 2, 500, True),
+        (0.51, 2, 500, False),
+        (0.60, 3, 12, True),
+        (0.40, 3, 12, False),
+        (0.004, 1000, 500, True),
+        (0.0, 10, 4, False),
+        (1.0, 1, 4, True),
+    ],
+)
+def test_what_is_better_than_chance(score: float, classes: int, count: int, good: bool) -> None:
+    """By the standard deviation of so many guesses: 0.022 of 500 between two, 0.136 of 12 among three."""
+    assert beats_chance(score, classes, count) == good
 
 
 def test_one_with_other_classes_is_refused(colours: Path, tmp_path: Path) -> None:

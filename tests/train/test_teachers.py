@@ -59,6 +59,14 @@ def test_a_run_keeps_them_all_and_names_them(colours: Path, tmp_path: Path) -> N
     assert hswish.load(run.best).description.provenance["teacher"] == "big.safetensors, other.onnx"
 
 
+def test_one_given_twice_is_kept_twice(tmp_path: Path) -> None:
+    file = write_network(tmp_path / "net.onnx", np.eye(3, dtype=np.float32), apart=True)
+    (tmp_path / "run").mkdir()
+    RunFolder(tmp_path / "run").keep_teachers([str(file)] * 2)
+    kept = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert kept == ["net.onnx.data", "teacher-2.onnx", "teacher.onnx"]
+
+
 def test_weights_of_one_name_are_not_mistaken_for_each_other(tmp_path: Path) -> None:
     files = []
     for folder in ("a", "b"):

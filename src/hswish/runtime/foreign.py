@@ -19,7 +19,13 @@ from hswish.runtime.onnxruntime import open_session
 from hswish.spec.artifact import METADATA_KEY, Description
 from hswish.spec.errors import ModelFileError, OptionError
 
+SUFFIX = ".onnx"
 _Infer = Callable[[NDArray[np.float32]], NDArray[Any]]
+
+
+def is_foreign(path: str | Path) -> bool:
+    """Whether a file, by its ending, is one for `ForeignEngine`."""
+    return Path(path).suffix.lower() == SUFFIX
 
 
 class ForeignEngine:
@@ -32,7 +38,7 @@ class ForeignEngine:
         name: of the runtime.
     """
 
-    suffixes: tuple[str, ...] = (".onnx",)
+    suffixes: tuple[str, ...] = (SUFFIX,)
 
     def __init__(self, path: Path, description: Description, infer: _Infer, name: str) -> None:
         self.path, self.description, self._infer, self.name = path, description, infer, name

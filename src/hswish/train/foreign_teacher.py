@@ -7,6 +7,7 @@ before anyone learns from it: one with other classes, or used to other pictures,
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -51,17 +52,17 @@ class ForeignTeacher(nn.Module):
             logits = F.interpolate(logits, pictures.shape[-2:], mode="bilinear")
         return logits
 
-    def examine(self, source: DataSource, batch_size: int, workers: int | None = None) -> str:
+    def examine(self, source: DataSource, batch_size: int) -> str:
         """A line that says how well it does on pictures of val.
 
         Raises:
             OptionError: no better than chance.
         """
         engine, description = self.engine, self.engine.description
-        measured = evaluate(engine, source, "val", batch_size=batch_size, workers=workers, limit=_EXAMINED)
+        measured = evaluate(engine, source, "val", batch_size=batch_size, limit=_EXAMINED)
         name, score = measured.headline
         result = f"{name} {score:.4f} on {measured.count} pictures of val"
-        if len(measured.classes) > 1 and score <= 1.5 / len(measured.classes):
+        if not beats_chance(score, len(measured.classes), measured.count):
             order = ", ".join(measured.classes[:4]) + (", ..." if len(measured.classes) > 4 else "")
             raise OptionError(
                 f"{engine.path}: a teacher no better than chance ({result}); its outputs must be {order} in this "
@@ -69,3 +70,9 @@ class ForeignTeacher(nn.Module):
                 f"and deviation {description.preprocess.std}"
             )
         return f"teacher {engine.path.name}: {result}, run by {engine.name}"
+
+
+def beats_chance(score: float, classes: int, count: int) -> bool:
+    """Whether a score on `count` pictures is more than a standard error above that of guessing."""
+    chance = 1 / classes
+    return classes == 1 or score > chance + math.sqrt(chance * (1 - chance) / count)

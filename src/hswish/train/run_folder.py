@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from hswish.runtime.foreign import is_foreign
 from hswish.spec.errors import DataError, HswishError, ModelFileError, OptionError, SaveError
 from hswish.spec.files import append_line, explain_os_error, write_aside, write_json, write_text
 from hswish.spec.preprocess import Preprocess
@@ -155,20 +156,18 @@ class RunFolder:
         Raises:
             OptionError: two of them have weights beside them in files of one name, by which they know them.
         """
-        copies = dict(zip(map(Path, paths), self.teachers(paths), strict=True))
-        for path in list(copies):
+        files = {copy: Path(path) for path, copy in zip(paths, self.teachers(paths), strict=True)}
+        for path in list(files.values()):
             beside = path.with_name(f"{path.name}.data")  # where ONNX keeps weights, if not in the file
-            if beside.is_file():
-                if self.path / beside.name in copies.values():
-                    raise OptionError(f"{beside}: another teacher's weights have this name, too; export one anew")
-                copies[beside] = self.path / beside.name
-        for path, copy in copies.items():
+            if beside.is_file() and files.setdefault(self.path / beside.name, beside) != beside:
+                raise OptionError(f"{beside}: another teacher's weights have this name, too; export one anew")
+        for copy, path in files.items():
             with write_aside(copy) as aside:
                 shutil.copyfile(path, aside)
 
     def teachers(self, paths: Sequence[str]) -> list[Path]:
         """Where the copies of the teachers `paths` lie: another library's by its ending, else a model of ours."""
-        endings = (".onnx" if Path(path).suffix.lower() == ".onnx" else ".safetensors" for path in paths)
+        endings = (".onnx" if is_foreign(path) else ".safetensors" for path in paths)
         return [self.path / f"teacher{f'-{place}' if place > 1 else ''}{end}" for place, end in enumerate(endings, 1)]
 
     def write_config(self, config: RunConfig) -> None:

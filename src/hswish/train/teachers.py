@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hswish.data.source import DataSource
 from hswish.models import DescribedModule
-from hswish.runtime.foreign import ForeignEngine
+from hswish.runtime.foreign import is_foreign
 from hswish.train.foreign_teacher import ForeignTeacher
 from hswish.train.recipe import Recipe
 from hswish.train.teacher import Teacher
@@ -44,7 +44,7 @@ def open_teachers(files: Sequence[Path], student: DescribedModule, recipe: Recip
     native = recipe.kernels == "auto" and device.type == "cpu"
     opened = [
         ForeignTeacher.open(file, student, halves=halves)
-        if file.suffix.lower() in ForeignEngine.suffixes
+        if is_foreign(file)
         else Teacher.open(file, student, native=native, halves=halves)
         for file in files
     ]
