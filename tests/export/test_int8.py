@@ -149,6 +149,36 @@ def test_a_file_that_loses_too_much_is_not_kept(
     assert not list(tmp_path.iterdir())
 
 
+def margin(picture: Image.Image) -> float:
+    """By how much the network's first choice surpasses its second."""
+    model = trained(CLASSIFIER)
+    logits = np.sort(TorchEngine(model).run(model.preprocess(picture)[None])[0])
+    return float(logits[-1] - logits[-2])
+
+
+class Shaky(Sloppy):
+    """Writes such a file of the network that is rounded most, as no simulator foretells."""
+
+    layers = 0
+
+    def write(self, job, path: Path) -> None:
+        rounded = 0 if job.quantized is None else len(job.quantized.scales)
+        self.layers = self.layers or rounded
+        (Sloppy if rounded == self.layers else OnnxWriter).write(self, job, path)
+
+
+def test_layers_stay_in_float_where_the_runtime_loses_more_than_simulated(
+    tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hswish.export.int8.writers", lambda names: [Shaky()])
+    source = opened(labelled)
+    sure = sorted(source.splits["val"], key=lambda item: -margin(source.read_picture(item)))[:8]
+    settings = Int8Settings(source=source.divided({"train": source.splits["train"], "val": tuple(sure)}, "made here"))
+    (report,) = export_int8(trained(CLASSIFIER), ["onnx"], tmp_path / "net", settings, threads=1)
+    assert report.kept
+    assert [path.name for path in tmp_path.iterdir()] == [report.file]
+
+
 def test_calibration_data_that_does_not_do_is_refused(tmp_path: Path, labelled: Path) -> None:
     source = opened(labelled)
     few = source.divided({"train": source.splits["train"][:5], "val": source.splits["val"]}, "made here")

@@ -19,7 +19,7 @@ from hswish.quantize.pad import pad_channels
 from hswish.quantize.ranges import histograms, least_error, minmax, needed
 from hswish.quantize.reference import activation
 from hswish.quantize.repair import channel_reach, repair
-from hswish.quantize.sensitivity import fall_back, sensitivity
+from hswish.quantize.sensitivity import sensitivity
 from hswish.quantize.simulate import SimulatedNetwork, run
 from hswish.quantize.splitting import FACTOR, factors
 from hswish.quantize.weights import largest_scales, weight_scales
@@ -201,25 +201,6 @@ def test_the_layer_that_rounding_hurts_most_comes_first() -> None:
     assert table[0].layer == worst
     assert table[0].error > 1.5 * table[1].error
     assert {row.layer for row in table} == set(net.scales)
-
-
-def test_layers_are_left_in_float_until_little_is_lost() -> None:
-    net = quantize(graph_of("mobilenet_v3_small"), [batch_of(2)], passes=NAIVE)
-    order = list("abcdefgh")
-    lost = {0: 0.2, 1: 0.1, 2: 0.12, 4: 0.01, 8: 0.0}
-    tried: list[int] = []
-
-    def quantise(kept: frozenset[str]) -> QuantizedGraph:
-        tried.append(len(kept))
-        return replace(net, notes={"kept": str(len(kept))})
-
-    def drop(made: QuantizedGraph) -> float:
-        return lost[int(made.notes["kept"])]
-
-    assert fall_back(quantise, drop, lambda made: order, 0.02)[1:] == (("a", "b", "c", "d"), 0.01)
-    assert tried == [0, 1, 2, 4]
-    assert fall_back(quantise, drop, lambda made: order, 0.5)[1:] == ((), 0.2)
-    assert fall_back(quantise, drop, lambda made: order, 0.0, most=2)[1:] == (("a",), 0.1)
 
 
 def test_fine_tuning_brings_the_answers_nearer() -> None:

@@ -1,7 +1,7 @@
 """Exporting in 8 bits: quantise, write, and measure in the file's own runtime beside float32.
 
     calibrate -> passes -> float32 for the worst layers, until the simulator loses little
-      -> write -> accuracy and speed in the runtime -> put in place
+      -> write -> accuracy and speed in the runtime; more layers in float32 where that loses more -> put in place
 
 A file that loses more than half a point of top-1 or mIoU is not kept, unless asked.
 """
@@ -24,12 +24,13 @@ from hswish.export.pipeline import ExportOptions, make_job, put_in_place
 from hswish.export.trace import embed
 from hswish.models.described import DescribedModule
 from hswish.quantize.calibration import Calibration, calibration
+from hswish.quantize.fallback import FallBack, Step
 from hswish.quantize.finetune import Finetuning, finetune
 from hswish.quantize.network import GraphNetwork
 from hswish.quantize.pad import pad_channels
 from hswish.quantize.pipeline import Prepared, prepare, round_all
 from hswish.quantize.places import Scheme, Squeeze
-from hswish.quantize.sensitivity import LayerError, fall_back, sensitivity
+from hswish.quantize.sensitivity import LayerError, sensitivity
 from hswish.quantize.simulate import SimulatedEngine, SimulatedNetwork
 from hswish.runtime import Engine, interface_of, open_engine
 from hswish.runtime.exported import ExportedEngine, Operator
@@ -101,14 +102,13 @@ def export_int8(
     return [exporting.export(writer, stem) for writer in found]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Rounded:
-    """A network for formats of one scheme."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _InFloat:
+    """The same format in float32, in the same runtime."""
 
-    net: QuantizedGraph
-    kept: tuple[str, ...]
-    simulated: float
-    sensitivity: tuple[LayerError, ...]
+    engine: Engine
+    score: float
+    bytes: int
 
 
 class _Exporting:
@@ -129,34 +129,41 @@ class _Exporting:
         self.plain = make_job(model, replace(options, embed=()))
         self.interface = replace(self.embedded.interface, precision="int8")
         self.seen: Calibration = calibration(settings.source, self.plain.description, settings.pictures)
-        self.made: dict[tuple[Scheme, int], _Rounded] = {}
+        self.made: dict[tuple[Scheme, int], FallBack] = {}
         self.float_score: float | None = None
 
     def export(self, writer: Writer, stem: Path) -> Int8Report:
-        """Quantise for the format, write aside, measure, and only then move into place."""
-        rounded = self._quantised(writer)
-        job = self._job(rounded.net)
+        """Quantise for the format, write aside, measure, and only then move into place.
+
+        The runtime has the last word: where its file loses too much, more layers are left in float32.
+        """
+        fallback = self._fallback(writer)
+        allowed = float("inf") if self.settings.allow_drop else ALLOWED
         path = stem.parent / f"{stem.name}{INNER}{writer.suffix}"
+        reports: list[Int8Report] = []
         try:
             stem.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".export-", dir=stem.parent) as aside:
-                made, plain = Path(aside) / "int8", Path(aside) / "float32"
-                made.mkdir()
-                plain.mkdir()
-                self.progress(f"{writer.name}: writing and measuring")
-                writer.write(job, made / path.name)
-                report = self._measure(writer, job, made / path.name, plain / path.name, rounded)
-                if report.drop > ALLOWED and not self.settings.allow_drop:
-                    raise ParityError(_too_much(report))
-                put_in_place(made, stem.parent)
+                plain = self._in_float(writer, Path(aside) / "float32" / path.name)
+                for step in fallback.worth_trying(_MARGIN * allowed):
+                    made = Path(aside) / f"{len(step.kept)} in float32"
+                    made.mkdir()
+                    left = f" with {len(step.kept)} layers in float32" if step.kept else ""
+                    self.progress(f"{writer.name}: writing and measuring{left}")
+                    job = self._job(step.net)
+                    writer.write(job, made / path.name)
+                    reports.append(self._measure(writer, job, made / path.name, plain, step, fallback))
+                    if reports[-1].drop <= allowed:
+                        put_in_place(made, stem.parent)
+                        return reports[-1]
         except OSError as error:
             raise SaveError(f"cannot save {path}: {explain_os_error(error)}") from error
-        return report
+        raise ParityError(_too_much(min(reports, key=lambda report: report.drop)))
 
     # --- Quantising --------------------------------------------------------------------------
 
-    def _quantised(self, writer: Writer) -> _Rounded:
-        """The network for a format."""
+    def _fallback(self, writer: Writer) -> FallBack:
+        """The network for a format, with ever more layers in float32."""
         assert writer.scheme is not None, writer.name
         scheme = replace(writer.scheme, weight_bits=self.settings.weight_bits)
         if self.settings.squeeze is not None:
@@ -165,23 +172,16 @@ class _Exporting:
         if key not in self.made:
             self.progress(f"{writer.name}: calibrating on {self.seen.count} pictures")
             prepared = prepare(pad_channels(self.plain.graph, writer.channel_multiple), self.seen.batches)
-            right = self._reference()
-            table: list[LayerError] = []
 
-            def worst(net: QuantizedGraph) -> list[str]:
+            def worst(net: QuantizedGraph) -> list[LayerError]:
                 self.progress("rounding each layer alone, to see which it hurts")
-                table.extend(sensitivity(net, prepared.graph, self.seen.batches[:_LOOKED_AT]))
-                return [row.layer for row in table]
+                return sensitivity(net, prepared.graph, self.seen.batches[:_LOOKED_AT])
 
-            net, kept, drop = fall_back(
+            self.made[key] = FallBack(
                 lambda kept: self._rounded(prepared, replace(scheme, kept=kept)),
-                lambda net: right - self._simulated(SimulatedNetwork(net)),
+                lambda net: self._reference() - self._simulated(SimulatedNetwork(net)),
                 worst,
-                float("inf") if self.settings.allow_drop else _MARGIN * ALLOWED,
             )
-            if self.settings.sensitivity and not table:
-                worst(net)
-            self.made[key] = _Rounded(net=net, kept=kept, simulated=right - drop, sensitivity=tuple(table))
         return self.made[key]
 
     def _rounded(self, prepared: Prepared, scheme: Scheme) -> QuantizedGraph:
@@ -223,22 +223,31 @@ class _Exporting:
         found = evaluate(engine, self.seen.source, self.seen.split, limit=self.settings.limit)
         return found.headline[1]
 
-    def _measure(self, writer: Writer, job: Job, path: Path, plain: Path, rounded: _Rounded) -> Int8Report:
+    def _in_float(self, writer: Writer, path: Path) -> _InFloat | None:
+        """Written in float32 and measured; None where nothing runs the format."""
+        if writer.engine is None:
+            return None
+        path.parent.mkdir()
+        writer.write(self.embedded, path)
+        engine = open_engine(path, writer.engine, self.threads)
+        return _InFloat(engine=engine, score=self._score(engine), bytes=size_of(path))
+
+    def _measure(
+        self, writer: Writer, job: Job, path: Path, plain: _InFloat | None, step: Step, fallback: FallBack
+    ) -> Int8Report:
         """Accuracy and speed of the file beside the same format in float32."""
         operators: tuple[Operator, ...] = ()
         spent = None
-        if writer.engine is None:
-            score, float_score, float_bytes = rounded.simulated, self._reference(), 0
-        else:
-            writer.write(self.embedded, plain)
-            ours = open_engine(path, writer.engine, self.threads)
-            assert isinstance(ours, (ExportedEngine, NativeEngine))
-            theirs = open_engine(plain, writer.engine, self.threads)
-            score, float_score, float_bytes = self._score(ours), self._score(theirs), size_of(plain)
+        simulated = self._reference() - step.lost
+        score, float_score = simulated, self._reference()
+        if plain is not None:
+            engine = open_engine(path, writer.engine, self.threads)
+            assert isinstance(engine, (ExportedEngine, NativeEngine))
+            score, float_score = self._score(engine), plain.score
             picture = next(self.seen.source.readable(self.seen.source.items(self.seen.split)))  # all were read just now
-            batches = [interface_of(engine).inputs(engine.description, picture)[None] for engine in (theirs, ours)]
-            spent = times_ms([theirs, ours], batches)
-            operators = ours.operators()
+            both = (plain.engine, engine)
+            spent = times_ms(both, [interface_of(one).inputs(one.description, picture)[None] for one in both])
+            operators = engine.operators()
         total = len(self.seen.source.items(self.seen.split))
         return Int8Report(
             format=writer.name,
@@ -249,14 +258,14 @@ class _Exporting:
             pictures=min(total, self.settings.limit or total),
             float_score=float_score,
             score=score,
-            simulated=rounded.simulated,
+            simulated=simulated,
             calibration=self.seen.count,
-            kept=rounded.kept,
-            sensitivity=rounded.sensitivity,
+            kept=step.kept,
+            sensitivity=fallback.table if self.settings.sensitivity or fallback.looked else (),
             tuned=0 if self.settings.tuning is None else self.settings.tuning.steps,
             float_ms=None if spent is None else spent[0],
             time_ms=None if spent is None else spent[1],
-            float_bytes=float_bytes,
+            float_bytes=0 if plain is None else plain.bytes,
             bytes=size_of(path),
             operators=operators,
         )

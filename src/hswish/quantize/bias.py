@@ -54,11 +54,6 @@ def correct_bias(net: QuantizedGraph, exact: g.Graph, batches: Sequence[NDArray[
     return replace(net, graph=replace(net.graph, nodes=nodes))
 
 
-def _each(network: GraphNetwork, node: g.Node, values: dict[str, list[Tensor]]) -> list[Tensor]:
-    """One operation on every batch."""
-    return [network.run(node, list(inputs)) for inputs in zip(*(values[name] for name in node.inputs), strict=True)]
-
-
 def _as_held(net: QuantizedGraph, name: str, bias: NDArray[np.float32]) -> NDArray[np.float32]:
     """A bias as the layer adds it: a whole number of its products' units, where it computes in integers."""
     if not net.computes_in_integers(name):

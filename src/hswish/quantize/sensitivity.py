@@ -1,8 +1,8 @@
-"""Which layers rounding hurts most, and which to leave in float32 for it."""
+"""Which layers rounding hurts most."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,39 +53,3 @@ def _around(net: QuantizedGraph, name: str) -> dict[str, Range]:
     if act is not None:
         wanted.add(act.name)
     return {value: held for value, held in net.values.items() if value in wanted}
-
-
-def fall_back(
-    quantise: Callable[[frozenset[str]], QuantizedGraph],
-    drop: Callable[[QuantizedGraph], float],
-    worst: Callable[[QuantizedGraph], Sequence[str]],
-    target: float,
-    most: int = 16,
-) -> tuple[QuantizedGraph, tuple[str, ...], float]:
-    """The network with the fewest layers left in float32 (0, 1, 2, 4, ...) that loses no more than `target`.
-
-    Args:
-        quantise: the network with the named layers in float32.
-        drop: what a network loses.
-        worst: layers by the harm they do.
-        most: layers that may be left; if that is not enough, the best network found is given.
-
-    Returns:
-        The network, the layers left in float32, and what it loses.
-    """
-    net = quantise(frozenset())
-    best: tuple[QuantizedGraph, tuple[str, ...], float] = (net, (), drop(net))
-    if best[2] <= target:
-        return best
-    order = worst(net)
-    count = 1
-    while count <= min(most, len(order)):
-        kept = tuple(order[:count])
-        net = quantise(frozenset(kept))
-        lost = drop(net)
-        if lost < best[2]:
-            best = (net, kept, lost)
-        if lost <= target:
-            break
-        count *= 2
-    return best
