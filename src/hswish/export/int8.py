@@ -148,7 +148,7 @@ class _Exporting:
                 for step in fallback.worth_trying(_MARGIN * allowed):
                     made = Path(aside) / f"{len(step.kept)} in float32"
                     made.mkdir()
-                    left = f" with {len(step.kept)} layers in float32" if step.kept else ""
+                    left = f", in float32: {', '.join(step.kept)}" if step.kept else ""
                     self.progress(f"{writer.name}: writing and measuring{left}")
                     job = self._job(step.net)
                     writer.write(job, made / path.name)
