@@ -28,7 +28,7 @@ class OpenVinoWriter(Writer):
     name = "openvino"
     suffix = ".xml"
     engine = "openvino"
-    scheme = Scheme(fused_add=False, squeeze="int8")
+    scheme = Scheme(squeeze="int8", float_first=True)
 
     def write(self, job: Job, path: Path) -> None:
         """See `Writer.write`."""
