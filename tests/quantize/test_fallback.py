@@ -16,10 +16,10 @@ LOST = {0: 0.2, 1: 0.1, 2: 0.12, 4: 0.01, 8: 0.0}
 class Made:
     """A network of eight layers, and which numbers of them it was rounded without."""
 
-    def __init__(self, most: int = 16) -> None:
+    def __init__(self, lost: dict[int, float] = LOST) -> None:
         self.tried: list[int] = []
         self.compared = 0
-        self.fallback = FallBack(self.quantise, lambda net: LOST[int(net.notes["kept"])], self.worst, most)
+        self.fallback = FallBack(self.quantise, lambda net: lost[int(net.notes["kept"])], self.worst)
 
     def quantise(self, kept: frozenset[str]) -> QuantizedGraph:
         self.tried.append(len(kept))
@@ -59,4 +59,4 @@ def test_whoever_is_not_content_gets_the_next(target: float, counts: list[int]) 
 
 
 def test_where_none_suits_the_best_is_given() -> None:
-    assert Made(most=2).counts(0.02) == [1]
+    assert Made({0: 0.2, 1: 0.1, 2: 0.12, 4: 0.3, 8: 0.3}).counts(0.02) == [1]

@@ -9,8 +9,8 @@ from functools import cached_property
 from hswish.quantize.sensitivity import LayerError
 from hswish.spec.quantized import QuantizedGraph
 
-MOST = 16
-"""Layers that may be left in float32: with more of them little is gained by rounding the others."""
+COUNTS = (0, 1, 2, 4, 8, 16)
+"""Layers that are left in float32, in turn: with more of them little is gained by rounding the others."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,7 +25,7 @@ class Step:
 
 
 class FallBack:
-    """The network with 0, 1, 2, 4, ... layers left in float32, those first that rounding hurts most.
+    """The network with ever more layers left in float32, those first that rounding hurts most.
 
     Each is made when it is first asked for, and held then: several runtimes may look for the one that suits them.
 
@@ -33,7 +33,6 @@ class FallBack:
         quantise: the network with the named layers in float32.
         lost: what a network loses.
         worst: its layers by the harm that they do.
-        most: layers that may be left.
     """
 
     def __init__(
@@ -41,9 +40,8 @@ class FallBack:
         quantise: Callable[[frozenset[str]], QuantizedGraph],
         lost: Callable[[QuantizedGraph], float],
         worst: Callable[[QuantizedGraph], Sequence[LayerError]],
-        most: int = MOST,
     ) -> None:
-        self._quantise, self._lost, self._worst, self._most = quantise, lost, worst, most
+        self._quantise, self._lost, self._worst = quantise, lost, worst
         self._made: list[Step] = []
 
     def __iter__(self) -> Iterator[Step]:
@@ -74,10 +72,12 @@ class FallBack:
 
     def _make_next(self) -> bool:
         """Make the network with the next number of layers in float32, if there is one."""
-        count = 0 if not self._made else max(1, 2 * len(self._made[-1].kept))
-        if count > (min(self._most, len(self.table)) if self._made else 0):
+        if len(self._made) == len(COUNTS):
             return False
+        count = COUNTS[len(self._made)]
         kept = tuple(row.layer for row in self.table[:count]) if count else ()
+        if len(kept) < count:
+            return False
         net = self._quantise(frozenset(kept))
         self._made.append(Step(net=net, kept=kept, lost=self._lost(net)))
         return True
