@@ -11,6 +11,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,6 +36,7 @@ class ExecuTorchWriter(Writer):
         fused_add=False,
         float_results=False,
         float_first=True,
+        float_gated=True,
         squeeze="int8",
         weights_alone=False,
     )
@@ -45,7 +47,6 @@ class ExecuTorchWriter(Writer):
         """See `Writer.write`."""
         with _quiet():
             try:
-                from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
                 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
             except ModuleNotFoundError as error:
                 raise MissingPackageError("executorch", "executorch", "exporting to ExecuTorch") from error
@@ -56,11 +57,25 @@ class ExecuTorchWriter(Writer):
             documents = {METADATA_KEY: job.description.to_json(), INTERFACE_KEY: job.interface.to_json()}
             edge = to_edge_transform_and_lower(
                 program,
-                partitioner=[XnnpackPartitioner()],
+                partitioner=[_partitioner()],
                 constant_methods=documents,
                 compile_config=EdgeCompileConfig(_check_ir_validity=False),
             )
             path.write_bytes(edge.to_executorch().buffer)
+
+
+def _partitioner() -> Any:
+    """XNNPACK's, for h-swish on bytes too: XNNPACK looks it up in a table, but it is offered that of float32 alone."""
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS, HardswishConfig
+    from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+    class HardswishOfBytes(HardswishConfig):
+        def supported_precision_types(self) -> list[Any]:
+            return [*super().supported_precision_types(), ConfigPrecisionType.STATIC_QUANT]
+
+    given = [HardswishOfBytes if config is HardswishConfig else config for config in ALL_PARTITIONER_CONFIGS]
+    return XnnpackPartitioner(configs=given)
 
 
 def _network(job: Job) -> GraphNetwork:

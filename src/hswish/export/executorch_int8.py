@@ -6,13 +6,11 @@ parts of the graph into a cycle, which the partitioner refuses.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.ao.quantization.fx._decomposed
 from torch import Tensor
 
 from hswish.quantize.network import GraphNetwork
-from hswish.quantize.splitting import CLIPPED, factors
 from hswish.spec import graph as g
 from hswish.spec.quantized import QuantizedGraph, Range
 
@@ -26,29 +24,23 @@ class QuantizedNetwork(GraphNetwork):
 
     def __init__(self, net: QuantizedGraph) -> None:
         super().__init__(net.graph)
-        self.net, self.factors = net, factors(net)
+        self.net = net
         for node in net.graph.nodes:
             if not isinstance(node, (g.Convolution, g.Linear)):
                 continue
-            factor = np.float32(self.factors.get(node.inputs[0], 1.0))
             index = self.index[node.name]
             if node.name in net.scales:
                 codes = net.integers(node.name)
                 self.register_buffer(f"codes_{index}", torch.from_numpy(codes.weight))
-                self.register_buffer(f"spread_{index}", torch.from_numpy(codes.scale / factor))
+                self.register_buffer(f"spread_{index}", torch.from_numpy(codes.scale))
                 self.register_buffer(f"zeros_{index}", torch.zeros(len(codes.scale), dtype=torch.int64))
                 delattr(self, f"weight_{index}")
-            else:
-                self.held(node, "weight")[0].data = torch.from_numpy(node.weight / factor)
 
     def forward(self, x: Tensor) -> Tensor:
         """See `GraphNetwork.forward`."""
         values = {g.INPUT: self._as_held(g.INPUT, x)}
         for node in self.graph.nodes:
-            if node.name in self.factors and isinstance(node, g.Activation):
-                made = self._split(values, node.inputs[0])
-            else:
-                made = self.run(node, [self._read(values, name) for name in node.inputs])
+            made = self.run(node, [self._read(values, name) for name in node.inputs])
             values[node.name] = self._as_held(node.name, made)
         return self._read(values, self.graph.output)
 
@@ -62,22 +54,11 @@ class QuantizedNetwork(GraphNetwork):
         dequantise = torch.ops.quantized_decomposed.dequantize_per_channel
         return dequantise(codes, spread, zeros, 0, -top, top, torch.int8), bias
 
-    def _range(self, name: str) -> Range:
-        held = self.net.values[name]
-        return Range(scale=held.scale * self.factors.get(name, 1.0), zero_point=held.zero_point)
-
     def _as_held(self, name: str, value: Tensor) -> Tensor:
-        return _to_bytes(value, self._range(name)) if name in self.net.values else value
+        return _to_bytes(value, self.net.values[name]) if name in self.net.values else value
 
     def _read(self, values: dict[str, Tensor], name: str) -> Tensor:
-        return _to_real(values[name], self._range(name)) if name in self.net.values else values[name]
-
-    def _split(self, values: dict[str, Tensor], source: str) -> Tensor:
-        """Six times h-swish: x * clip(x + 3, 0, 6)."""
-        three = Range.over(0.0, 3.0)
-        summand = _to_real(_to_bytes(self.get_buffer("three"), three), three)
-        clipped = _to_real(_to_bytes(self._read(values, source) + summand, CLIPPED), CLIPPED)
-        return self._read(values, source) * clipped
+        return _to_real(values[name], self.net.values[name]) if name in self.net.values else values[name]
 
 
 def _to_bytes(value: Tensor, held: Range) -> Tensor:

@@ -38,6 +38,7 @@ class LiteRtWriter(Writer):
         fused_add=False,
         float_results=False,
         float_first=True,
+        float_gated=True,
         squeeze="int8",
     )
     why_static = "its fast kernels (XNNPACK) and its resize are fixed to one size; give --size"

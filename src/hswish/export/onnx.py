@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hswish.export.job import Job, Writer
 from hswish.quantize.places import Scheme
-from hswish.quantize.splitting import CLIPPED, factors
+from hswish.quantize.splitting import factors, six
 from hswish.spec import graph as g
 from hswish.spec.artifact import METADATA_KEY
 from hswish.spec.errors import MissingPackageError
@@ -147,7 +147,7 @@ class _Model:
             case g.Linear():
                 self._step("Gemm", [*inputs, *self._weights(node, gate)], name, transB=1)
             case g.Activation() if name in self.factors:
-                self._split(name, inputs[0])
+                self._split(name, node.inputs[0])
             case g.Activation():
                 attributes = {"alpha": 1 / 6, "beta": 0.5} if node.kind == "hard_sigmoid" else {}
                 self._step(_ACTIVATIONS[node.kind], inputs, name, **attributes)
@@ -220,14 +220,18 @@ class _Model:
         wide = self._step("Cast", [stored], f"{name}.weight.wide", to=self.onnx.TensorProto.FLOAT)
         return self._step("Mul", [wide, self._constant(f"{name}.weight.scale", spread)], f"{name}.weight")
 
-    def _split(self, name: str, value: str) -> None:
-        """Six times h-swish, on bytes: x * clip(x + 3, 0, 6)."""
-        scale = self._constant(f"{name}.three.scale", np.array(3 / 255, np.float32))
-        zero = self._constant(f"{name}.three.zero", np.array(0, np.uint8))
-        codes = self._constant(f"{name}.three.codes", np.array(255, np.uint8))
-        three = self._step("DequantizeLinear", [codes, scale, zero], f"{name}.three")
-        clipped = self._through_bytes(self._step("Add", [value, three], f"{name}.clipped"), CLIPPED)
-        self._step("Mul", [value, clipped], name)
+    def _split(self, name: str, source: str) -> None:
+        """Six times h-swish, on bytes: x * min(x + 3, 6). The bytes of x + 3 are those of x, with the zero point 0."""
+        assert self.net is not None
+        held = self.net.values[source]
+        codes, top = f"{source}.codes", six(held)
+        if top is not None:
+            most = self._constant(f"{name}.six", np.array(top, np.uint8))
+            codes = self._step("Clip", [codes, "", most], f"{name}.cut")
+        scale = self._constant(f"{name}.part.scale", np.array(held.scale, np.float32))
+        zero = self._constant(f"{name}.part.zero", np.array(0, np.uint8))
+        part = self._step("DequantizeLinear", [codes, scale, zero], f"{name}.part")
+        self._step("Mul", [self.names[source], part], name)
 
     def _resize(self, node: g.Resize, name: str, inputs: list[str]) -> None:
         source, like = inputs

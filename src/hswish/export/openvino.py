@@ -28,7 +28,7 @@ class OpenVinoWriter(Writer):
     name = "openvino"
     suffix = ".xml"
     engine = "openvino"
-    scheme = Scheme(squeeze="int8", float_first=True)
+    scheme = Scheme(squeeze="int8", float_first=True, float_gated=True)
 
     def write(self, job: Job, path: Path) -> None:
         """See `Writer.write`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal
 
 from hswish.spec import graph as g
@@ -27,7 +28,9 @@ class Scheme:
     float_results: bool = True
     """an integer layer may give float32, as the last one does; otherwise such a layer stays in float32"""
     float_first: bool = False
-    """the layer that reads the picture stays in float32"""
+    """the first layers stay in float32, up to the one that widens: integer kernels gain nothing on so few channels"""
+    float_gated: bool = False
+    """where a gate multiplies the map of a depthwise convolution, that, its pooling and the product stay in float32"""
     squeeze: Squeeze = "float"
     """the branches from a pooled map to a gate (squeeze-and-excitation, LR-ASPP's attention)"""
     weights_alone: bool = True
@@ -54,7 +57,9 @@ def places(graph: g.Graph, scheme: Scheme) -> Places:
     A value is held in bytes where something that computes on bytes reads it; the answer never is.
     """
     readers = readers_of(graph)
-    layers = scheme.kept | (first_layers(graph) if scheme.float_first else frozenset())
+    layers = set(scheme.kept)
+    layers |= first_nodes(graph) if scheme.float_first else set()
+    layers |= gated(graph) if scheme.float_gated else set()
     kept = layers | {act.name for name in layers for act in readers[name] if isinstance(act, g.Activation)}
     branches = squeezes(graph) if scheme.squeeze == "float" else frozenset()
     end = _step_ends(graph, scheme, readers)
@@ -77,10 +82,14 @@ def places(graph: g.Graph, scheme: Scheme) -> Places:
     return Places(values=frozenset(values), layers=frozenset(integer | alone))
 
 
-def first_layers(graph: g.Graph) -> frozenset[str]:
-    """Names of the layers that read the picture."""
-    pictures = {g.INPUT, *(node.name for node in graph.nodes if isinstance(node, (g.FromPixels, g.Grey)))}
-    return frozenset(node.name for node in graph.nodes if is_layer(node) and node.inputs[0] in pictures)
+def first_nodes(graph: g.Graph) -> frozenset[str]:
+    """Names of the nodes before the first layer that gives more channels than the one that reads the picture.
+
+    Of a network that never widens, of the nodes up to that one.
+    """
+    first, *others = (node for node in graph.nodes if isinstance(node, (g.Convolution, g.Linear)))
+    end = next((node for node in others if len(node.weight) > len(first.weight)), *others[:1])
+    return frozenset(node.name for node in takewhile(lambda node: node is not end, graph.nodes))
 
 
 def last_layers(graph: g.Graph, readers: dict[str, list[g.Node]]) -> frozenset[str]:
@@ -101,6 +110,19 @@ def squeezes(graph: g.Graph) -> frozenset[str]:
                 trail.append(graph[trail[-1]].inputs[0])
             if trail[-1] != g.INPUT and not any(isinstance(graph[name], g.Multiply) for name in trail):
                 found.update(trail)
+    return frozenset(found)
+
+
+def gated(graph: g.Graph) -> frozenset[str]:
+    """Names of the depthwise convolutions whose map a gate multiplies, of what pools it, and of the products."""
+    readers, branches = readers_of(graph), squeezes(graph)
+    found: set[str] = set()
+    for product in (node for node in graph.nodes if isinstance(node, g.Multiply)):
+        maps = [name for name in product.inputs if name not in branches and name != g.INPUT]
+        made = [graph[name] for name in maps]
+        made = [graph[node.inputs[0]] if isinstance(node, g.Activation) else node for node in made]
+        if len(made) == 1 and isinstance(made[0], g.Convolution) and made[0].depthwise:
+            found |= {made[0].name, product.name, *(node.name for node in readers[maps[0]] if node.name in branches)}
     return frozenset(found)
 
 

@@ -146,8 +146,19 @@ def value_ranges(
         elif isinstance(node, g.Activation) and node.kind in _FIXED:
             ranges[name] = _FIXED[node.kind]
         else:
-            ranges[name] = choose(found[name].clipped(*needed(readers[name])))
+            low, high = needed(readers[name])
+            held = choose(found[name].clipped(low, high))
+            ranges[name] = from_minus_three(held) if low == -3 and high == np.inf else held
     return ranges
+
+
+def from_minus_three(held: Range) -> Range:
+    """A range from -3 to the end of `held` or a little further, with 3 a whole number of steps.
+
+    The bytes of x are then those of x + 3 too, with another zero point (`hswish.quantize.splitting`).
+    """
+    steps = max(1, int(3 * LEVELS / (3 + held.high)))
+    return Range(scale=float(np.float32(3 / steps)), zero_point=steps)
 
 
 def needed(readers: Sequence[g.Node]) -> tuple[float, float]:

@@ -1,11 +1,17 @@
-"""h-swish on bytes as two operations that every integer runtime has whole: a sum that saturates, and a product.
+"""h-swish on bytes as two operations that every integer runtime has whole, the second of them a product.
 
 No runtime's h-swish on bytes is fast: ONNX Runtime goes through float32, LiteRT leaves XNNPACK. But
 
     6 h-swish(x) = x * clip(x + 3, 0, 6)
 
-and bytes with the range [0, 6] end exactly where the clip does. So the sum with 3 is rounded to that range,
-multiplied by x, and the factor 6 stays in the value: its scale is six times as large, and the layers that
+and there are two ways to write the clip:
+
+- The bytes of x begin at -3, and 3 is a whole number of their steps (`ranges.from_minus_three`). Read with
+  the zero point 0 they are those of x + 3, and the smaller of a byte and `six` is one of clip(x + 3, 0, 6).
+  That rounds nothing. It asks for a runtime that lets one value have two zero points, as ONNX Runtime does.
+- Bytes with the range [0, 6] end exactly where the clip does. So the sum of x and 3 is rounded to it.
+
+The factor 6 stays in the value: its scale is six times as large, and the layers that
 read it have weights of a sixth. Codes stay as they are. Pooling, gates and resizes hand the factor on.
 """
 
@@ -13,24 +19,32 @@ from __future__ import annotations
 
 from hswish.quantize.places import is_layer
 from hswish.spec import graph as g
-from hswish.spec.quantized import QuantizedGraph, Range
+from hswish.spec.quantized import LEVELS, QuantizedGraph, Range
 
 FACTOR = 6.0
 CLIPPED = Range.over(0.0, 6.0)
 """Of clip(x + 3, 0, 6)."""
 
 
+def six(held: Range) -> int | None:
+    """The byte of x + 3 = 6, where x is held so; None where no byte is greater.
+
+    Of a range that begins at -3.
+    """
+    return 2 * held.zero_point if 2 * held.zero_point < LEVELS else None
+
+
 def factors(net: QuantizedGraph) -> dict[str, float]:
     """By how much each value is larger when h-swish is written so; values that are as they were are left out.
 
-    An h-swish is split where it reads and gives bytes, and nothing adds its result to another.
+    An h-swish is split where it reads bytes that begin at -3 and gives bytes, and nothing adds its result to another.
     """
     graph = net.graph
     split = {
         node.name
         for node in graph.nodes
         if isinstance(node, g.Activation) and node.kind == "hard_swish"
-        if node.name in net.values and node.inputs[0] in net.values
+        if node.name in net.values and node.inputs[0] in net.values and abs(net.values[node.inputs[0]].low + 3) < 1e-5
     }
     while True:
         found, clash = _spread(graph, split)
