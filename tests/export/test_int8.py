@@ -87,6 +87,7 @@ def test_each_runtime_answers_as_simulated(
     assert format not in layer or layer[format] in kinds
     assert not {kind for kind, dtype in kinds if kind in ("HardSwish", "HardSigmoid")}
     assert [step.kind for step in report.operators if step.kind == "HARD_SWISH" and step.dtype == "int8"] == []
+    assert format != "executorch" or all(step.accelerated for step in report.operators), report.operators
     engine = open_engine(tmp_path / report.file, threads=1)
     assert engine.interface.precision == "int8"
     assert engine.description == trained(name).description

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from hswish.quantize import Passes, Scheme, quantize
+from hswish.quantize import Passes, quantize
 from hswish.quantize.bias import correct_bias
 from hswish.quantize.equalise import equalise
 from hswish.quantize.finetune import Finetuning, distance, finetune
@@ -21,7 +21,6 @@ from hswish.quantize.reference import activation
 from hswish.quantize.repair import channel_reach, repair
 from hswish.quantize.sensitivity import sensitivity
 from hswish.quantize.simulate import SimulatedNetwork, run
-from hswish.quantize.splitting import FACTOR, factors
 from hswish.quantize.weights import largest_scales, weight_scales
 from hswish.spec import graph as g
 from hswish.spec.errors import OptionError
@@ -218,16 +217,3 @@ def test_fine_tuning_brings_the_answers_nearer() -> None:
     assert tuned.values == rough.values
     with pytest.raises(OptionError, match="at least one step"):
         Finetuning(steps=0)
-
-
-def test_a_factor_of_six_goes_as_far_as_the_next_layers() -> None:
-    graph = graph_of("mobilenet_v3_small")
-    net = quantize(graph, [batch_of()], Scheme(fused=frozenset({"relu"}), fused_add=False, squeeze="int8"), NAIVE)
-    found = factors(net)
-    block = "backbone.blocks.4"
-    assert found[f"{block}.depthwise.act"] == FACTOR
-    assert found[f"{block}.se.pool"] == FACTOR
-    assert f"{block}.project.conv" not in found
-    assert f"{block}.se.gate" not in found
-    assert set(found.values()) == {FACTOR}
-    assert not factors(quantize(graph, [batch_of()], passes=NAIVE)), "where h-swish is fused nothing is split"

@@ -88,7 +88,8 @@ def first_nodes(graph: g.Graph) -> frozenset[str]:
     Of a network that never widens, of the nodes up to that one.
     """
     first, *others = (node for node in graph.nodes if isinstance(node, (g.Convolution, g.Linear)))
-    end = next((node for node in others if len(node.weight) > len(first.weight)), *others[:1])
+    wider = (node for node in others if len(node.weight) > len(first.weight))
+    end = next(wider, others[0] if others else None)
     return frozenset(node.name for node in takewhile(lambda node: node is not end, graph.nodes))
 
 
