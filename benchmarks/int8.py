@@ -10,7 +10,8 @@ the same writers as `hswish export --int8`. `times faster` is the float32 median
 
 `--bound` adds a third file: the network in 8 bits with a ReLU, which costs nothing after a convolution, in the place of
 each h-swish, and without squeeze-and-excitation. It answers nonsense, as quickly as the runtime's integer
-convolutions and its float32 upsampling allow: no way of writing h-swish can make 8 bits quicker than that.
+convolutions and its float32 upsampling allow: no way of writing h-swish can make 8 bits quicker than that. (Leaving
+convolutions in float32 can, where integer kernels are slow; gated maps are, `hswish.quantize.places.gated`.)
 """
 
 from __future__ import annotations
