@@ -10,10 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from hswish.export.trace import trace
+from hswish.quantize import Passes
 from hswish.spec.graph import Graph
 from tests.contract.networks import SIZE, network, pictures
 
 NAMES = ("mobilenet_v3_small", "lraspp_mobilenet_v3_small", "mobilenet_v3_large_minimal")
+NAIVE = Passes(repair=False, equalise=False, fit_ranges=False, fit_weights=False, correct_bias=False)
+"""The usual quantiser: extremes and largest weights."""
 
 
 @cache

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from hswish.quantize import Passes, quantize
+from hswish.quantize import quantize
 from hswish.quantize.bias import correct_bias
 from hswish.quantize.equalise import equalise
 from hswish.quantize.finetune import Finetuning, distance, finetune
@@ -25,9 +25,7 @@ from hswish.quantize.weights import largest_scales, weight_scales
 from hswish.spec import graph as g
 from hswish.spec.errors import OptionError
 from hswish.spec.quantized import BIAS_LIMIT, QuantizedGraph, Range
-from tests.quantize.conftest import batch_of, graph_of
-
-NAIVE = Passes(repair=False, equalise=False, fit_ranges=False, fit_weights=False, correct_bias=False)
+from tests.quantize.conftest import NAIVE, batch_of, graph_of
 
 
 def answers(graph: g.Graph, batch: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,9 +14,8 @@ from hswish.quantize.ranges import from_minus_three
 from hswish.quantize.reference import activation
 from hswish.quantize.splitting import FACTOR, factors, six
 from hswish.spec.quantized import LEVELS, Range
-from tests.quantize.conftest import batch_of, graph_of
+from tests.quantize.conftest import NAIVE, batch_of, graph_of
 
-NAIVE = Passes(repair=False, equalise=False, fit_ranges=False, fit_weights=False, correct_bias=False)
 BETWEEN = Scheme(fused=frozenset({"relu"}), fused_add=False, squeeze="int8")
 """Bytes stand between a convolution and its h-swish."""
 CODES = np.arange(LEVELS + 1, dtype=np.uint8)

@@ -31,6 +31,8 @@ _FIXED = {
     "sigmoid": Range(scale=1 / 256, zero_point=0),
 }
 """A sigmoid's in LiteRT must be 1/256."""
+_OF_H_SWISH = (-3.0, np.inf)
+"""What an h-swish tells apart."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,9 +148,9 @@ def value_ranges(
         elif isinstance(node, g.Activation) and node.kind in _FIXED:
             ranges[name] = _FIXED[node.kind]
         else:
-            low, high = needed(readers[name])
-            held = choose(found[name].clipped(low, high))
-            ranges[name] = from_minus_three(held) if low == -3 and high == np.inf else held
+            wanted = needed(readers[name])
+            held = choose(found[name].clipped(*wanted))
+            ranges[name] = from_minus_three(held) if wanted == _OF_H_SWISH else held
     return ranges
 
 
@@ -165,7 +167,7 @@ def needed(readers: Sequence[g.Node]) -> tuple[float, float]:
     """The numbers that tell those who read a value anything; what lies beyond gives the same as the end."""
     kinds = {reader.kind if isinstance(reader, g.Activation) else None for reader in readers}
     if kinds == {"hard_swish"}:
-        return -3.0, np.inf
+        return _OF_H_SWISH
     if kinds == {"hard_sigmoid"}:
         return -3.0, 3.0
     if kinds == {"relu"}:
