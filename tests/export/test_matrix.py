@@ -83,6 +83,21 @@ def test_any_size(format: str, case: tuple[str, dict[str, Any]], tmp_path: Path)
         np.testing.assert_allclose(engine.run(batch), wanted, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("format", ["onnx", "openvino"], indirect=True)
+def test_masks_of_any_size(format: str, tmp_path: Path) -> None:
+    model = network("lraspp_mobilenet_v3_small")
+    options = ExportOptions(dynamic=True, embed=("argmax",))
+    (report,) = export(model, [format], tmp_path / "m", pictures(2), options=options, threads=1)
+    engine = open_engine(tmp_path / report.file, report.runtime, threads=1)
+    batch = np.random.default_rng(1).normal(size=(2, 3, 33, 50)).astype(np.float32)
+    with torch.inference_mode():
+        wanted = model(torch.from_numpy(batch)).argmax(1).numpy()
+    mask = engine.run(batch)
+    assert mask.shape == wanted.shape == (2, 33, 50)
+    assert (mask == wanted).mean() >= 0.999
+    assert len(np.unique(mask)) > 1
+
+
 @pytest.mark.parametrize("format", FAST, indirect=True)
 @pytest.mark.parametrize("channels", ["RGB", "BGR", "L"])
 def test_preprocessing_inside(format: str, channels: str, tmp_path: Path) -> None:
