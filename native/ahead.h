@@ -3,13 +3,21 @@
 // The first layers of a network compute long over few weights, the last ones wait for many: two linear layers are
 // two thirds of MobileNetV3-Small's weights, and one pixel gives them nothing to compute meanwhile. So every step
 // of a sum over many pixels also asks the memory for one line of the weights that come later in the run. (Two lines
-// a step are more than the processor keeps in flight; it then drops them.) It asks for no more than the second-level
-// cache holds beside the rest: what goes further ahead pushes out what is needed sooner.
+// a step are more than the processor keeps in flight; it then drops them.) It asks for no more than the caches hold
+// beside the rest: what goes further ahead pushes out what is needed sooner.
 #pragma once
 
 namespace hswish {
 
-constexpr long AHEAD_LINES = 20 * 1024;  // of 64 bytes: 1.25 MB
+// So many lines of 64 bytes: 1.25 MB, which the second-level cache takes. An AMD's third level is near, and takes
+// what the second drops: 5 MB.
+static inline long lines_ahead() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_is("amd")) return 80 * 1024;
+#endif
+  return 20 * 1024;
+}
 
 // The weights of one layer.
 struct Span {

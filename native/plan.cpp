@@ -59,7 +59,7 @@ Plan::Plan(const Level& level, int threads, bool halves)
   require(!halves || level.bf16, std::string(level.name) + " does not multiply halves here");
 }
 
-// Shapes first, then each tensor at the lowest offset that no living tensor needs.
+// Shapes first, then each tensor, and each step's scratch, at the lowest offset that no living tensor needs.
 Plan::Plan(const Plan& built, long height, long width)
     : kernels(built.kernels), int8(built.int8), bf16(built.bf16), pool(built.pool), height(height), width(width), planes(built.planes),
       tensors_(built.tensors_) {
@@ -83,26 +83,32 @@ Plan::Plan(const Plan& built, long height, long width)
     reads_.push_back(0);
     for (size_t i = before; i < weights_.size(); i++) reads_.back() += weights_[i].lines();
   }
-  long end = 0;
+  // The lowest offset with room for `count` floats where none of the first `tensors` lives between these steps.
   const auto room = [](const Tensor& tensor) { return round_up(tensor.shape.size() * tensor.shape.element, 64) / 4 + 16; };
+  const auto lowest_free = [&](long count, size_t tensors, int from_step, int to_step) {
+    std::vector<std::pair<long, long>> taken;
+    for (size_t j = 0; j < tensors; j++)
+      if (tensors_[j].used >= from_step && tensors_[j].made <= to_step)
+        taken.emplace_back(tensors_[j].offset, tensors_[j].offset + room(tensors_[j]));
+    std::sort(taken.begin(), taken.end());
+    long offset = 0;
+    for (auto [from, to] : taken)
+      if (from < offset + count) offset = std::max(offset, to);
+    return offset;
+  };
+  long end = 0;
   for (size_t i = 0; i < tensors_.size(); i++) {
     Tensor& tensor = tensors_[i];
-    std::vector<std::pair<long, long>> taken;
-    for (size_t j = 0; j < i; j++)
-      if (tensors_[j].used >= tensor.made) taken.emplace_back(tensors_[j].offset, tensors_[j].offset + room(tensors_[j]));
-    std::sort(taken.begin(), taken.end());
-    tensor.offset = 0;
-    for (auto [from, to] : taken)
-      if (from < tensor.offset + room(tensor)) tensor.offset = std::max(tensor.offset, to);
+    tensor.offset = lowest_free(room(tensor), i, tensor.made, tensor.used);
     end = std::max(end, tensor.offset + room(tensor));
   }
-  long scratch = 0;
-  for (auto& step : steps_) {
-    scratch = std::max(scratch, step->scratch(*this));
-    work_size_ = std::max(work_size_, round_up(step->work(*this), 16) + 32);
+  for (int i = 0; i < static_cast<int>(steps_.size()); i++) {
+    const long count = round_up(steps_[i]->scratch(*this) + 16, 16);
+    scratches_.push_back(lowest_free(count, tensors_.size(), i, i));
+    end = std::max(end, scratches_.back() + count);
+    work_size_ = std::max(work_size_, round_up(steps_[i]->work(*this), 16) + 32);
   }
-  scratch_ = end;
-  work_ = round_up(end + scratch + 16, 16);
+  work_ = round_up(end, 16);
   arena_size_ = work_ + work_size_ * pool->count();
   arena_ = Buffer(arena_size_);
 }
@@ -143,7 +149,8 @@ void Plan::begin_reading(void* plan) {
 
 void Plan::run_steps(const std::function<void(size_t)>& around) {
   run_ = ++pool->runs;
-  allowed_ = AHEAD_LINES;
+  static const long most = lines_ahead();
+  allowed_ = most;
   struct Reading {
     Threads& pool;
     ~Reading() { pool.helper_comes = {}, ahead = {}; }
@@ -151,7 +158,7 @@ void Plan::run_steps(const std::function<void(size_t)>& around) {
   pool->helper_comes = {begin_reading, this};
   begin_reading(this);
   for (size_t step = 0; step < steps_.size(); step++) {
-    allowed_ += reads_[step];
+    allowed_ += reads_[step], scratch_ = scratches_[step];
     around(step);
   }
 }

@@ -125,6 +125,7 @@ class Plan {
   std::vector<long> reads_;    // lines of weights that each step reads
   long run_ = 0, allowed_ = 0;  // which of the pool's runs this is; lines that may be read ahead
   std::vector<Tensor> tensors_;
+  std::vector<long> scratches_;  // where each step's scratch lies in the arena
   Buffer arena_;
   long scratch_ = 0, work_ = 0, work_size_ = 0, arena_size_ = 0;
 };

@@ -50,65 +50,86 @@ static void mix_rows(const Axis& down, long row, const float* x, long height, lo
   }
 }
 
-// One column-resized line: out[i] = mix of line[first[i]] and line[second[i]].
+typedef int32_t Places __attribute__((vector_size(sizeof(Vec))));
+typedef uint8_t Classes __attribute__((vector_size(sizeof(Vec) / 4)));
+
+// A vector of columns from `i` on. Each is a mix of two of the cells that follow the first one's, which one load holds.
+struct Columns {
+  long base;
+  Places first, second;
+  Vec weight;
+
+  static bool fit(const Axis& across, long i) {
+    constexpr long L = LANES<Vec>;
+    return i + L <= across.count && across.second[i + L - 1] - across.first[i] < L;
+  }
+  Columns(const Axis& across, long i) : base(across.first[i]), weight(load<Vec>(across.weight + i)) {
+    std::memcpy(&first, across.first + i, sizeof first);
+    std::memcpy(&second, across.second + i, sizeof second);
+    first -= static_cast<int32_t>(base), second -= static_cast<int32_t>(base);
+  }
+  Vec of(const float* line) const {
+    const Vec cells = load<Vec>(line + base);
+    const Vec a = __builtin_shuffle(cells, first);
+    return a + (__builtin_shuffle(cells, second) - a) * weight;
+  }
+};
+
+// One column-resized line: out[i] = mix of line[first[i]] and line[second[i]]. `past`: it goes past the caches.
+template <bool past>
 static void stretch(const Axis& across, const float* line, float* out) {
-  if (across.run) {  // runs of pixels between two cells: a vector for each piece
-    for (long i = 0; i < across.count; i += across.run) {
+  long i = 0;
+  if constexpr (LANES<Vec> > 4) {
+    for (; Columns::fit(across, i); i += LANES<Vec>) {
+      const Vec v = Columns(across, i).of(line);
+      past ? store_past(out + i, v) : store(out + i, v);
+    }
+  } else if (across.run) {  // narrow vectors are slow to permute: runs of pixels between two cells, four at a time
+    for (; i < across.count; i += across.run) {
       const float a = line[across.first[i]], step = line[across.second[i]] - a;
       for (long j = 0; j < across.run; j += 4) store(out + i + j, a + step * load<f32x4>(across.weight + i + j));
     }
-    return;
   }
-  for (long i = 0; i < across.count; i++) {
+  for (; i < across.count; i++) {
     const float a = line[across.first[i]];
     out[i] = a + (line[across.second[i]] - a) * across.weight[i];
   }
 }
 
+// What is larger than this will not be in the caches when it is read.
+constexpr long CACHED_FLOATS = 4 << 20;
+
 // Row `row` of every plane of logits (used, height, across.count).
 static void upsample_planes_row(const Axis& down, const Axis& across, long row, const float* x, long height, long width,
                                 long used, float* out, float* work) {
   mix_rows(down, row, x, height, width, used, work);
-  for (long c = 0; c < used; c++) stretch(across, work + c * width, out + (c * down.count + row) * across.count);
+  const bool aligned = reinterpret_cast<uintptr_t>(out) % sizeof(Vec) == 0 && across.count % LANES<Vec> == 0;
+  const bool past = aligned && used * down.count * across.count > CACHED_FLOATS;
+  for (long c = 0; c < used; c++)
+    (past ? stretch<true> : stretch<false>)(across, work + c * width, out + (c * down.count + row) * across.count);
+  if (past) finish_stores();
 }
 
-typedef int32_t Places __attribute__((vector_size(sizeof(Vec))));
-typedef uint8_t Classes __attribute__((vector_size(sizeof(Vec) / 4)));
-
-// The highest class of the pixels from `i` on, a vector of them: each is a mix of two of the cells that follow
-// the first pixel's, which one load holds.
-static void highest(const Axis& across, const float* lines, long width, long used, long i, uint8_t* out) {
-  Places first, second;
-  std::memcpy(&first, across.first + i, sizeof first);
-  std::memcpy(&second, across.second + i, sizeof second);
-  const long base = across.first[i];
-  first -= static_cast<int32_t>(base), second -= static_cast<int32_t>(base);
-  const Vec weight = load<Vec>(across.weight + i);
-  const auto mixed = [&](long c) {
-    const Vec cells = load<Vec>(lines + c * width + base);
-    const Vec a = __builtin_shuffle(cells, first);
-    return a + (__builtin_shuffle(cells, second) - a) * weight;
-  };
-  Vec best = mixed(0);
+// The highest class of a vector of pixels.
+static void highest(const Columns& columns, const float* lines, long width, long used, uint8_t* out) {
+  Vec best = columns.of(lines);
   Places chosen{};
   for (long c = 1; c < used; c++) {
-    const Vec score = mixed(c);
+    const Vec score = columns.of(lines + c * width);
     const Places higher = score > best;
     best = higher ? score : best;
     chosen = higher ? Places{} + static_cast<int32_t>(c) : chosen;
   }
   const Classes bytes = __builtin_convertvector(chosen, Classes);
-  std::memcpy(out + i, &bytes, sizeof bytes);
+  std::memcpy(out, &bytes, sizeof bytes);
 }
 
 // Row `row` of the mask: the class with the highest resized score; no full-size scores are stored.
 static void upsample_mask_row(const Axis& down, const Axis& across, long row, const float* x, long height, long width,
                               long used, uint8_t* out, float* work) {
   mix_rows(down, row, x, height, width, used, work);
-  constexpr long L = LANES<Vec>;
   long i = 0;
-  for (; i + L <= across.count && across.second[i + L - 1] - across.first[i] < L; i += L)
-    highest(across, work, width, used, i, out);
+  for (; Columns::fit(across, i); i += LANES<Vec>) highest(Columns(across, i), work, width, used, out + i);
   for (; i < across.count; i++) {
     float best = 0;
     for (long c = 0; c < used; c++) {

@@ -55,6 +55,25 @@ static inline void store(float* p, V v) {
   std::memcpy(p, &v, sizeof(V));
 }
 
+// To an aligned place, without fetching the line first and without keeping it in the caches, where instructions can.
+// Other threads see such stores in order after finish_stores.
+template <class V>
+static inline void store_past(float* p, V v) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) return _mm512_stream_ps(p, reinterpret_cast<__m512>(v));
+#endif
+#if defined(__AVX__)
+  if constexpr (sizeof(V) == 32) return _mm256_stream_ps(p, reinterpret_cast<__m256>(v));
+#endif
+  store(p, v);
+}
+
+static inline void finish_stores() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
 template <class V>
 static inline V splat(float x) {
   return x - V{};

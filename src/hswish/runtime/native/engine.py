@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hswish.runtime.exported import Operator, count_operators
+from hswish.runtime.native.answers import Answers
 from hswish.runtime.native.compile import Compiled, compile_plan
 from hswish.runtime.native.compile_int8 import compile_int8
 from hswish.runtime.native.library import choose_level, library
@@ -70,6 +71,7 @@ class NativeEngine:
         self._table = _byte_values(self._description)
         self._plans: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self._lock = threading.Lock()
+        self._answers = Answers()
 
     def _checked(self, engine: Any, path: str | Path, precision: str | None) -> str:
         """The precision to compute in."""
@@ -202,7 +204,7 @@ class NativeEngine:
 
     def _logits(self, count: int, height: int, width: int) -> NDArray[np.float32]:
         masks = self._description.task == "segmentation"
-        return np.empty((count, self._classes, height, width) if masks else (count, self._classes), np.float32)
+        return self._answers.array((count, self._classes, height, width) if masks else (count, self._classes))
 
 
 def _byte_values(description: Description) -> NDArray[np.float32]:
