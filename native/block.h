@@ -90,7 +90,7 @@ static void block_rows(const BlockRowsOf<T>& op, BlockState& state) {
   }
   const float* rows[MAX_ROWS * K];
   DepthwiseRows<T> out{rows, dw.weights + op.first * K * K, dw.bias + op.first, op.out, op.sums ? op.sums + op.first : nullptr,
-                       0,    g.out_width, op.out_stride, width};
+                       0,    g.out_width, op.out_stride, width, op.far};
   for (long y = op.from; y < op.to; y += out.count) {
     out.count = smaller(strip.outputs, op.to - y);
     const long from = y * dw.stride - g.top, to = from + (out.count - 1) * dw.stride + (K - 1) * dw.dilation + 1;

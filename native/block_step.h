@@ -141,6 +141,7 @@ class BlockStep : public Step {
                       0};
     if (stem) op.stem = &stem->op(), op.picture = &plan.picture, op.stem_act = stem->act(), op.stem_geometry = stem->sizes();
     if (stem && residual) op.rows_out = plan.map<T>(output);
+    op.far = !streamed_ && maps_.size() * static_cast<long>(sizeof(T)) > 1 << 20;
     return op;
   }
 

@@ -16,13 +16,16 @@ struct DepthwiseRows {
   T* out;                    // [count][columns][out_stride], `width` of each written
   float* sums;               // [width], what squeeze-and-excitation averages; or null
   long count, columns, out_stride, width;
+  bool far;  // out is not in the nearer caches: lines of the next tile are fetched while one is computed
 };
 
 // OUT neighbouring outputs of one vector of channels. Each column of the input is loaded once and
 // serves all the taps that meet it; the sums stay in registers.
 template <class V, int K, int S, int D, Act act, int OUT, class T>
 static inline void depthwise_tile(const float* const* rows, const float* weights, V bias, long width, long column,
-                                  T* out, long out_stride, V& total) {
+                                  T* out, long out_stride, bool far, V& total) {
+  if (far)
+    for (int o = OUT; o < 2 * OUT; o++) prefetch_to_write(out + o * out_stride);
   V sum[OUT];
 #pragma GCC unroll 16
   for (int o = 0; o < OUT; o++) sum[o] = bias;
@@ -64,7 +67,7 @@ static void depthwise_channels(const DepthwiseRows<T>& op, long channel) {
       constexpr int OUT = decltype(outputs)::value;
       for (; column + OUT <= op.columns; column += OUT)
         depthwise_tile<V, K, S, D, act, OUT>(rows, weights, bias, op.width, column, out + column * op.out_stride,
-                                             op.out_stride, total);
+                                             op.out_stride, op.far, total);
     };
     if constexpr (TILE >= 14) run(std::integral_constant<int, 14>());
     run(std::integral_constant<int, 7>());

@@ -75,6 +75,7 @@ struct BlockRowsOf {
   float* stem_work = nullptr;
   T* rows_out = nullptr;  // [height][width][channels]: gets the stem's rows [rows_from, rows_to), for a residual; or null
   long rows_from = 0, rows_to = 0;
+  bool far = false;  // out is a map that the nearer caches do not hold
 };
 using BlockRows = BlockRowsOf<float>;
 

@@ -270,8 +270,10 @@ inline long scores_work(long used, long width) { return used * width + 32; }
 
 // The first `used` channels of rows [from, to) of a map as planes (used, height, width).
 inline void to_planes(const float* x, const Shape& in, long used, long from, long to, float* out) {
-  for (long p = from * in.width; p < to * in.width; p++)
-    for (long c = 0; c < used; c++) out[c * in.pixels() + p] = x[p * in.channels + c];
+  constexpr long LINE = 16;  // pixels whose scores are a line of each plane, and lie together in the map
+  for (long first = from * in.width, end = to * in.width; first < end; first += LINE)
+    for (long c = 0; c < used; c++)
+      for (long p = first; p < std::min(first + LINE, end); p++) out[c * in.pixels() + p] = x[p * in.channels + c];
 }
 
 // Scores at the picture's own size: planes of logits, or the mask of the highest.

@@ -102,6 +102,7 @@ static inline V part(V factors) {
 }
 
 static inline void prefetch(const float* p) { __builtin_prefetch(p, 0, 2); }
+static inline void prefetch_to_write(const void* p) { __builtin_prefetch(p, 1, 3); }
 
 // The larger and the smaller; where one is not a number the second operand comes back (or NaN, on ARM),
 // as in the instructions. (The compiler makes a comparison and a blend of `a > b ? a : b`.)
