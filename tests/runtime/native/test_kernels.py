@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -235,6 +236,16 @@ def test_upsampled_scores(
     wanted = ref.resize(x[..., :used].astype(np.float64), *full, corners).transpose(2, 0, 1)
     close(planes, wanted, 1 + np.abs(x).max())
     np.testing.assert_array_equal(mask, planes.argmax(0))
+
+
+@pytest.mark.parametrize(("full", "at"), [((512, 512), 0), ((512, 512), 1), ((500, 530), 0)])
+def test_scores_larger_than_the_caches(engine: ModuleType, level: str, full: tuple[int, int], at: int) -> None:
+    used = 17  # 17 MB and more, which go past the caches where they are whole lines
+    x = drawn(0, 0, 7, 9, 24)
+    planes = unaligned(np.zeros((used, *full), np.float32), at)
+    engine.kernels.upsample_planes_row(level, x, False, planes)
+    wanted = ref.resize(x[..., :used].astype(np.float64), *full, False).transpose(2, 0, 1)
+    close(planes, wanted, 1 + np.abs(x).max())
 
 
 def test_multiply_adds_are_counted(engine: ModuleType, level: str) -> None:
