@@ -207,7 +207,7 @@ def test_memory_stays_flat(engine: ModuleType, tiny_build: Any) -> None:
         NativeEngine(path, 2).run(pictures(model, 1, 16, 16 + turn % 40))
         if turn == 200:
             before = resident_kb()
-    assert resident_kb() - before < 4096
+    assert resident_kb() - before < 9 * 1024  # weights share rooms of 8 MB, which fill and go
 
 
 # --- What is refused -----------------------------------------------------------------------
