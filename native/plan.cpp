@@ -83,8 +83,8 @@ Plan::Plan(const Plan& built, long height, long width)
     reads_.push_back(0);
     for (size_t i = before; i < weights_.size(); i++) reads_.back() += weights_[i].lines();
   }
-  // The lowest offset with room for `count` floats where none of the first `tensors` lives between these steps.
   const auto room = [](const Tensor& tensor) { return round_up(tensor.shape.size() * tensor.shape.element, 64) / 4 + 16; };
+  // The lowest offset with room for `count` floats where none of the first `tensors` lives between these steps.
   const auto lowest_free = [&](long count, size_t tensors, int from_step, int to_step) {
     std::vector<std::pair<long, long>> taken;
     for (size_t j = 0; j < tensors; j++)

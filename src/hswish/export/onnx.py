@@ -251,12 +251,8 @@ class _Model:
 
     def _channels_last(self, name: str) -> bool:
         """Whether `name` is a map enlarged only to choose each pixel's class: quicker with the classes side by side."""
-        if not isinstance(self.graph[name], g.Resize):
-            return False
-        return (
-            all(isinstance(node, g.ArgMax) for node in self.graph.nodes if name in node.inputs)
-            and name != self.graph.output
-        )
+        last = self.graph[self.graph.output]
+        return isinstance(last, g.ArgMax) and last.inputs[0] == name and isinstance(self.graph[name], g.Resize)
 
     def _shape_of(self, value: str) -> str:
         name = f"{value}.shape"
