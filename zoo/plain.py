@@ -15,24 +15,43 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import torch
 import torch.nn.functional as F  # noqa: N812
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from hswish.data import open_data
+from hswish.data import DataSource, open_data
 from hswish.data.eval_loader import EvalLoader
+from hswish.data.mixing import mix
 from hswish.spec.preprocess import Preprocess
+from zoo.plain_files import write
 
-EPOCHS, BATCH, SHIFT = 18, 1024, 3
-MOMENTUM, SMOOTHING, BIAS_FACTOR = 0.85, 0.2, 64.0
-LR, WEIGHT_DECAY = 11.5, 0.0153
-"""of 1024 pictures' summed loss, divided by what momentum makes of a step"""
+BATCH, SHIFT = 1024, 3
+MOMENTUM, BIAS_FACTOR = 0.85, 64.0
+
+
+@dataclass(frozen=True)
+class Course:
+    """A network and how it learns."""
+
+    widths: tuple[int, ...]
+    deep: bool
+    epochs: int
+    lr: float
+    """of 1024 pictures' summed loss, divided by what momentum makes of a step"""
+    weight_decay: float
+    """likewise"""
+    smoothing: float
+    """of labels"""
+    mixed: float
+    """mixup and cutmix of half of the batches: see `hswish.data.mixing.mix`"""
+
+
+SHALLOW = Course((64, 256, 256), deep=False, epochs=18, lr=11.5, weight_decay=0.0153, smoothing=0.2, mixed=0.0)
+DEEP = Course((128, 384, 512), deep=True, epochs=50, lr=9.0, weight_decay=0.012, smoothing=0.1, mixed=1.0)
 
 
 # --------------------------------------------------------------------------------------
@@ -41,32 +60,35 @@ LR, WEIGHT_DECAY = 11.5, 0.0153
 
 
 class Group(nn.Module):
-    """Convolution, halving, convolution: (N, in, H, W) to (N, out, H / 2, W / 2)."""
+    """Convolution, halving, convolution, and in deep ones a third: (N, in, H, W) to (N, out, H / 2, W / 2)."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, deep: bool = False) -> None:
         super().__init__()
-        self.first, self.second = (
-            nn.Conv2d(channels, out_channels, 3, padding=1, bias=False) for channels in (in_channels, out_channels)
-        )
-        self.first_norm, self.second_norm = (nn.BatchNorm2d(out_channels, momentum=0.4) for _ in range(2))
-        for conv in (self.first, self.second):
+        entries = (in_channels, out_channels, out_channels) if deep else (in_channels, out_channels)
+        self.convs = nn.ModuleList(nn.Conv2d(channels, out_channels, 3, padding=1, bias=False) for channels in entries)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(out_channels, momentum=0.4) for _ in entries)
+        for conv in self.convs:
             nn.init.dirac_(conv.weight.data[: conv.in_channels])  # begins by letting its input through
-        for norm in (self.first_norm, self.second_norm):
+        for norm in self.norms:
             norm.weight.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.gelu(self.first_norm(F.max_pool2d(self.first(x), 2)))
-        return F.gelu(self.second_norm(self.second(x)))
+        x = halved = F.gelu(self.norms[0](F.max_pool2d(self.convs[0](x), 2)))
+        x = self.norms[1](self.convs[1](x))
+        if len(self.convs) == 3:
+            x = self.norms[2](self.convs[2](F.gelu(x))) + halved
+        return F.gelu(x)
 
 
 class Plain(nn.Module):
     """Logits (N, K) of pictures (N, 3, H, W)."""
 
-    def __init__(self, num_classes: int, widths: Sequence[int] = (64, 256, 256)) -> None:
+    def __init__(self, num_classes: int, widths: Sequence[int] = (64, 256, 256), deep: bool = False) -> None:
         super().__init__()
         self.whiten = nn.Conv2d(3, 24, 2)
         self.whiten.weight.requires_grad_(False)
-        self.groups = nn.Sequential(*(Group(*pair) for pair in zip((24, *widths[:-1]), widths, strict=True)))
+        pairs = zip((24, *widths[:-1]), widths, strict=True)
+        self.groups = nn.Sequential(*(Group(*pair, deep) for pair in pairs))
         self.classifier = nn.Linear(widths[-1], num_classes, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,25 +110,35 @@ class Plain(nn.Module):
 # --------------------------------------------------------------------------------------
 
 
-def learn(net: Plain, pictures: Tensor, labels: Tensor, epochs: int, batch_size: int = BATCH) -> None:
-    """Train on pictures (N, 3, H, W) in evaluation's normalisation."""
+def learn(
+    net: Plain, pictures: Tensor, labels: Tensor, course: Course, *, batch_size: int = BATCH, seed: int = 0
+) -> None:
+    """Train, where `net` is, on pictures (N, 3, H, W) in evaluation's normalisation."""
+    device = net.classifier.weight.device
     net.fit_whitening(pictures[torch.randperm(len(pictures))[:5000]])
     net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload] # as in models/engine.py
-    steps = epochs * max(1, len(pictures) // batch_size)
-    optimizer = _optimizer(net, batch_size)
-    course = np.interp(np.arange(steps) / steps, [0, 0.2, 1], [0.2, 1, 0.05])
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(course[min(step, steps - 1)]))
+    pictures, labels = pictures.to(device), labels.to(device)
+    epochs, steps_each = course.epochs, max(1, len(pictures) // batch_size)
+    steps = epochs * steps_each
+    optimizer = _optimizer(net, course, batch_size)
+    rates = np.interp(np.arange(steps) / steps, [0, 0.2, 1], [0.2, 1, 0.05])
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(rates[min(step, steps - 1)]))
     slow = [value.clone() for value in _averaged(net)]
-    mirrored = torch.rand(len(pictures)) < 0.5
+    chance = np.random.default_rng(seed)
+    mirrored = torch.rand(len(pictures), device=device) < 0.5
     step = 0
     for epoch in range(epochs):
         net.whiten.bias.requires_grad_(epoch < 3)  # type: ignore[union-attr] # it has one
-        for rows in torch.randperm(len(pictures)).split(batch_size)[: steps // epochs]:
+        for rows in torch.randperm(len(pictures), device=device).split(batch_size)[:steps_each]:
             views = shifted(pictures[rows], mirrored[rows] ^ bool(epoch % 2))  # every other epoch the other side
-            with torch.autocast("cpu", torch.bfloat16):
+            views, wanted = mix(
+                views, labels[rows], net.classifier.out_features, chance,
+                mixup=course.mixed, cutmix=course.mixed, probability=0.5,
+            )  # fmt: skip
+            with torch.autocast(device.type, torch.bfloat16):
                 logits = net(views)
             optimizer.zero_grad()
-            F.cross_entropy(logits.float(), labels[rows], label_smoothing=SMOOTHING, reduction="sum").backward()
+            F.cross_entropy(logits.float(), wanted, label_smoothing=course.smoothing, reduction="sum").backward()
             optimizer.step()
             schedule.step()
             step += 1
@@ -119,20 +151,21 @@ def learn(net: Plain, pictures: Tensor, labels: Tensor, epochs: int, batch_size:
 
 def shifted(pictures: Tensor, mirrored: Tensor, most: int = SHIFT) -> Tensor:
     """Each moved by up to `most` pixels, its border mirrored, and turned round where `mirrored` (N,) says so."""
-    count, _, height, width = pictures.shape
+    device, (count, _, height, width) = pictures.device, pictures.shape
     padded = F.pad(pictures, (most,) * 4, "reflect")
-    down, right = torch.randint(0, 2 * most + 1, (2, count))
-    rows = (down[:, None] + torch.arange(height))[:, :, None]
-    columns = right[:, None] + torch.where(mirrored[:, None], torch.arange(width).flip(0), torch.arange(width))
-    moved = padded.permute(0, 2, 3, 1)[torch.arange(count)[:, None, None], rows, columns[:, None]]
+    down, right = torch.randint(0, 2 * most + 1, (2, count), device=device)
+    columns = torch.arange(width, device=device)
+    columns = right[:, None] + torch.where(mirrored[:, None], columns.flip(0), columns)
+    rows = (down[:, None] + torch.arange(height, device=device))[:, :, None]
+    moved = padded.permute(0, 2, 3, 1)[torch.arange(count, device=device)[:, None, None], rows, columns[:, None]]
     return moved.permute(0, 3, 1, 2)  # channels last in memory
 
 
-def _optimizer(net: Plain, batch_size: int) -> torch.optim.Optimizer:
+def _optimizer(net: Plain, course: Course, batch_size: int) -> torch.optim.Optimizer:
     scale = 1024 * (1 + 1 / (1 - MOMENTUM))
-    lr, decay = LR / scale, WEIGHT_DECAY * batch_size / scale
-    biases = [value for name, value in net.named_parameters() if "norm.bias" in name]
-    others = [value for name, value in net.named_parameters() if "norm" not in name and name != "whiten.weight"]
+    lr, decay = course.lr / scale, course.weight_decay * batch_size / scale
+    biases = [value for name, value in net.named_parameters() if "norms" in name and name.endswith("bias")]
+    others = [value for name, value in net.named_parameters() if "norms" not in name and name != "whiten.weight"]
     groups = [(biases, lr * BIAS_FACTOR), (others, lr)]
     return torch.optim.SGD(
         [{"params": params, "lr": rate, "weight_decay": decay / rate} for params, rate in groups],
@@ -152,62 +185,41 @@ def _look_back(slow: list[Tensor], values: list[Tensor], kept: float) -> None:
         now.copy_(before)
 
 
-# --------------------------------------------------------------------------------------
-# Its file
-# --------------------------------------------------------------------------------------
-
-
-def write(net: Plain, path: Path) -> None:
-    """As ONNX, each batch norm folded into the convolution before it."""
-    nodes: list[onnx.NodeProto] = []
-    values: list[onnx.TensorProto] = []
-
-    def add(kind: str, *arrays: Tensor, **attributes: Any) -> None:
-        names = [f"w{len(values) + place}" for place in range(len(arrays))]
-        values.extend(numpy_helper.from_array(a.detach().numpy(), n) for a, n in zip(arrays, names, strict=True))
-        before = nodes[-1].output[0] if nodes else "pictures"
-        nodes.append(helper.make_node(kind, [before, *names], [f"x{len(nodes)}"], **attributes))
-
-    def conv(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-        assert norm.running_var is not None
-        assert norm.running_mean is not None
-        factor = norm.weight / (norm.running_var + norm.eps).sqrt()
-        add("Conv", layer.weight * factor.view(-1, 1, 1, 1), norm.bias - norm.running_mean * factor, pads=[1] * 4)
-
-    assert net.whiten.bias is not None
-    add("Conv", net.whiten.weight.contiguous(), net.whiten.bias)
-    add("Gelu")
-    for group in net.groups:
-        assert isinstance(group, Group)
-        # What a norm adds after the maximum may as well be added before; its factor is above 0, too.
-        conv(group.first, group.first_norm)
-        add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
-        add("Gelu")
-        conv(group.second, group.second_norm)
-        add("Gelu")
-    add("GlobalMaxPool")
-    add("Flatten")
-    add("MatMul", net.classifier.weight.T.contiguous() / 9)
-    taken = helper.make_tensor_value_info("pictures", TensorProto.FLOAT, ["n", 3, "h", "w"])
-    given = helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, ["n", net.classifier.out_features])
-    graph = helper.make_graph(nodes, "plain", [taken], [given], values)
-    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)]), path)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", help="the pictures, of 32x32, in any layout that hswish reads")
-    parser.add_argument("file", type=Path, help="to write, .onnx")
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("file", type=Path, help="to write: .onnx, or .pt2 for students on a GPU")
+    parser.add_argument("--deep", action="store_true", help="the deeper network, for a GPU")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    torch.manual_seed(0)
+    torch.manual_seed(given.seed)
+    course = DEEP if given.deep else SHALLOW
+    if given.epochs is not None:
+        course = replace(course, epochs=given.epochs)
     source = open_data(given.data)
-    loader = EvalLoader(source, "train", Preprocess(height=32, width=32, crop_fraction=1.0), batch_size=BATCH)
+    net = Plain(len(source.classes), course.widths, course.deep)
+    torch.backends.cudnn.benchmark = True
+    net.to("cuda" if torch.cuda.is_available() else "cpu")
+    learn(net, *_split(source, "train"), course, seed=given.seed)
+    print(f"top-1 {right(net, *_split(source, 'val')):.4f} of val")
+    write(net.cpu(), given.file)
+
+
+def _split(source: DataSource, split: str) -> tuple[Tensor, Tensor]:
+    """All pictures (N, 3, 32, 32) and labels (N,)."""
+    loader = EvalLoader(source, split, Preprocess(height=32, width=32, crop_fraction=1.0), batch_size=BATCH)
     batches = [(np.stack(batch.pictures), np.array(batch.targets)) for batch in loader]
     pictures, labels = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*batches, strict=True))
-    net = Plain(len(source.classes))
-    learn(net, pictures, labels, given.epochs)
-    write(net, given.file)
+    return pictures, labels
+
+
+@torch.no_grad()
+def right(net: Plain, pictures: Tensor, labels: Tensor) -> float:
+    """The share of pictures that it knows."""
+    device = net.classifier.weight.device
+    answers = torch.cat([net(part.to(device)).argmax(1).cpu() for part in pictures.split(BATCH)])
+    return (answers == labels).double().mean().item()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
-"""The plain teacher: its file answers as the network does, its views are the pictures moved, and it learns."""
+"""The plain teacher: its files answer as the network does, its views are the pictures moved, and it learns."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from hswish.models import create_model
-from hswish.train.foreign_teacher import ForeignTeacher
-from zoo.plain import Group, Plain, learn, shifted, write
+from hswish.models import DescribedModule, create_model
+from hswish.train import Recipe
+from hswish.train.teachers import open_teachers
+from zoo.plain import DEEP, SHALLOW, Course, Group, Plain, learn, shifted
+from zoo.plain_files import write
 
 
 def colours_of(count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -19,10 +23,11 @@ def colours_of(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return pictures, labels
 
 
-def test_it_learns() -> None:
+@pytest.mark.parametrize("course", [SHALLOW, DEEP])
+def test_it_learns(course: Course) -> None:
     torch.manual_seed(0)
-    net = Plain(3, (8, 8, 8))
-    learn(net, *colours_of(512), epochs=4, batch_size=64)
+    net = Plain(3, (8, 8, 8), course.deep)
+    learn(net, *colours_of(512), replace(course, epochs=12 if course.deep else 4), batch_size=64)
     pictures, labels = colours_of(200)
     with torch.no_grad():
         assert (net(pictures).argmax(1) == labels).float().mean() > 0.9
@@ -53,18 +58,21 @@ def test_views_are_the_pictures_moved_and_turned() -> None:
     assert len(offsets) > 5
 
 
-def test_its_file_is_a_teacher_that_answers_as_the_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize("deep", [False, True])
+def test_its_files_are_teachers_that_answer_as_the_network(tmp_path: Path, deep: bool) -> None:
     torch.manual_seed(0)
-    net = Plain(3, (8, 12, 16))
+    net = Plain(3, (8, 12, 16), deep)
     for group in net.groups:
         assert isinstance(group, Group)
-        for norm in (group.first_norm, group.second_norm):
-            torch.nn.init.normal_(norm.bias)
-            torch.nn.init.uniform_(norm.running_mean, -1, 1)  # type: ignore[arg-type] # it has one
+        for norm in group.norms:
+            torch.nn.init.normal_(norm.bias)  # type: ignore[arg-type] # it has one
+            torch.nn.init.uniform_(norm.running_mean, -1, 1)  # type: ignore[arg-type]
             torch.nn.init.uniform_(norm.running_var, 0.5, 2)  # type: ignore[arg-type]
-    write(net.eval(), tmp_path / "plain.onnx")
     pictures = torch.randn(5, 3, 32, 32)
     student = create_model("mobilenet_v3_small", num_classes=3)
-    teacher = ForeignTeacher.open(tmp_path / "plain.onnx", student)  # type: ignore[arg-type] # it describes itself
-    with torch.no_grad():
-        assert (teacher(pictures) - net(pictures)).abs().max() < 1e-4
+    assert isinstance(student, DescribedModule)
+    for name in ("plain.onnx", "plain.pt2"):
+        write(net.eval(), tmp_path / name)
+        teacher = open_teachers([tmp_path / name], student, Recipe(), torch.device("cpu"))
+        with torch.no_grad():
+            assert (teacher(pictures) - net(pictures)).abs().max() < 1e-4

@@ -1,13 +1,11 @@
 """A teacher that another library made: a network in an ONNX file.
 
-Such a file knows neither its classes nor how its pictures were made. So it sees the student's own,
-normalised as for the student, answers in the student's order of classes, and is examined on pictures of val
-before anyone learns from it: one with other classes, or used to other pictures, does no better than chance.
+It sees the student's own pictures, normalised as for the student, and answers in the student's order of
+classes; see `examined`.
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
@@ -15,13 +13,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from hswish.data.source import DataSource
-from hswish.evaluate import evaluate
 from hswish.models import DescribedModule
 from hswish.runtime.foreign import ForeignEngine
-from hswish.spec.errors import OptionError
-
-_EXAMINED = 500
-"""pictures of val"""
+from hswish.train.examined import examined
 
 
 class ForeignTeacher(nn.Module):
@@ -53,26 +47,5 @@ class ForeignTeacher(nn.Module):
         return logits
 
     def examine(self, source: DataSource, batch_size: int) -> str:
-        """A line that says how well it does on pictures of val.
-
-        Raises:
-            OptionError: no better than chance.
-        """
-        engine, description = self.engine, self.engine.description
-        measured = evaluate(engine, source, "val", batch_size=batch_size, limit=_EXAMINED)
-        name, score = measured.headline
-        result = f"{name} {score:.4f} on {measured.count} pictures of val"
-        if not beats_chance(score, len(measured.classes), measured.count):
-            order = ", ".join(measured.classes[:4]) + (", ..." if len(measured.classes) > 4 else "")
-            raise OptionError(
-                f"{engine.path}: a teacher no better than chance ({result}); its outputs must be {order} in this "
-                f"order, its pictures {description.preprocess.channels} of mean {description.preprocess.mean} "
-                f"and deviation {description.preprocess.std}"
-            )
-        return f"teacher {engine.path.name}: {result}, run by {engine.name}"
-
-
-def beats_chance(score: float, classes: int, count: int) -> bool:
-    """Whether a score on `count` pictures is more than a standard error above that of guessing."""
-    chance = 1 / classes
-    return classes == 1 or score > chance + math.sqrt(chance * (1 - chance) / count)
+        """See `examined`."""
+        return examined(self.engine, source, batch_size)

@@ -5,7 +5,7 @@ splits.json        which picture is in which split
 metrics.jsonl      one line an epoch
 last.ckpt          everything needed to go on exactly
 best.safetensors   the best model so far, ready for use
-teacher.safetensors (or .onnx), nan-batch.safetensors   where there was a teacher, or a step that could not be made
+teacher.safetensors (or .onnx, .pt2), nan-batch.safetensors   where there was a teacher, or a step that could not be made
 curves.png, classes.png, predictions.png
 """
 
@@ -23,7 +23,6 @@ from typing import Any
 
 import torch
 
-from hswish.runtime.foreign import is_foreign
 from hswish.spec.errors import DataError, HswishError, ModelFileError, OptionError, SaveError
 from hswish.spec.files import append_line, explain_os_error, write_aside, write_json, write_text
 from hswish.spec.preprocess import Preprocess
@@ -167,7 +166,7 @@ class RunFolder:
 
     def teachers(self, paths: Sequence[str]) -> list[Path]:
         """Where the copies of the teachers `paths` lie: another library's by its ending, else a model of ours."""
-        endings = (".onnx" if is_foreign(path) else ".safetensors" for path in paths)
+        endings = (end if (end := Path(path).suffix.lower()) in (".onnx", ".pt2") else ".safetensors" for path in paths)
         return [self.path / f"teacher{f'-{place}' if place > 1 else ''}{end}" for place, end in enumerate(endings, 1)]
 
     def write_config(self, config: RunConfig) -> None:

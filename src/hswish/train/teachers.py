@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hswish.data.source import DataSource
 from hswish.models import DescribedModule
 from hswish.runtime.foreign import is_foreign
+from hswish.train.exported_teacher import SUFFIX, ExportedTeacher
 from hswish.train.foreign_teacher import ForeignTeacher
 from hswish.train.recipe import Recipe
 from hswish.train.teacher import Teacher
@@ -19,7 +20,7 @@ from hswish.train.teacher import Teacher
 class Teachers(nn.Module):
     """The logarithm of the mean of their probabilities, as logits."""
 
-    def __init__(self, teachers: Sequence[Teacher | ForeignTeacher]) -> None:
+    def __init__(self, teachers: Sequence[Teacher | ExportedTeacher | ForeignTeacher]) -> None:
         super().__init__()
         self.members = nn.ModuleList(teachers)
         self.on_device = all(teacher.on_device for teacher in teachers)
@@ -31,28 +32,31 @@ class Teachers(nn.Module):
         return answers.logsumexp(0)
 
 
-AnyTeacher = Teacher | ForeignTeacher | Teachers
+AnyTeacher = Teacher | ExportedTeacher | ForeignTeacher | Teachers
 
 
 def open_teachers(files: Sequence[Path], student: DescribedModule, recipe: Recipe, device: torch.device) -> AnyTeacher:
-    """The teachers in one or more files, each a model of ours or another library's `.onnx`.
+    """The teachers in one or more files, each a model of ours or another library's `.onnx` or `.pt2`.
 
     Raises:
         HswishError: no model there, or none for this student.
     """
     halves = recipe.precision == "bf16-mixed"
     native = recipe.kernels == "auto" and device.type == "cpu"
-    opened = [
-        ForeignTeacher.open(file, student, halves=halves)
-        if is_foreign(file)
-        else Teacher.open(file, student, native=native, halves=halves)
-        for file in files
-    ]
+
+    def opened_one(file: Path) -> Teacher | ExportedTeacher | ForeignTeacher:
+        if is_foreign(file):
+            return ForeignTeacher.open(file, student, halves=halves)
+        if file.suffix.lower() == SUFFIX:
+            return ExportedTeacher.open(file, student)
+        return Teacher.open(file, student, native=native, halves=halves)
+
+    opened = [opened_one(file) for file in files]
     return opened[0] if len(opened) == 1 else Teachers(opened)
 
 
 def examine(teacher: AnyTeacher | None, source: DataSource, batch_size: int) -> Iterator[str]:
-    """A line about each teacher that does not describe itself; see `ForeignTeacher.examine`."""
+    """A line about each teacher that does not describe itself; see `examined`."""
     for member in teacher.members if isinstance(teacher, Teachers) else [teacher]:
-        if isinstance(member, ForeignTeacher):
+        if isinstance(member, ExportedTeacher | ForeignTeacher):
             yield member.examine(source, batch_size)

@@ -1,0 +1,83 @@
+"""A teacher that another library made: a network in a program that torch exported.
+
+    program = torch.export.export(network, (pictures,), dynamic_shapes=({0: torch.export.Dim("n")},))
+    torch.export.save(program, "big.pt2")
+
+It answers on the student's device, so on a GPU its part of a step is recorded with the rest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hswish.data.source import DataSource
+from hswish.models import DescribedModule
+from hswish.runtime.foreign import ForeignEngine
+from hswish.spec.artifact import Description
+from hswish.spec.errors import ModelFileError
+from hswish.train.examined import examined
+
+SUFFIX = ".pt2"
+
+
+class ExportedTeacher(nn.Module):
+    """Logits for a student's batch.
+
+    Args:
+        path: of the file, for messages.
+        program: pictures (N, C, H, W), normalised for the student, to logits (N, K) or (N, K, h, w).
+        description: the student's.
+    """
+
+    on_device = True
+    """as `Teacher.on_device`"""
+
+    def __init__(self, path: Path, program: nn.Module, description: Description) -> None:
+        super().__init__()
+        self.program = program.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.engine = ForeignEngine(path, description, self._infer, "torch")
+
+    @classmethod
+    def open(cls, path: str | Path, student: DescribedModule) -> ExportedTeacher:
+        """The teacher in a `.pt2` file.
+
+        Raises:
+            ModelFileError: missing, or not a program that this torch reads.
+        """
+        if not Path(path).is_file():
+            raise ModelFileError(f"{path}: no such model file")
+        try:
+            program = torch.export.load(path).module()
+        except Exception as error:  # zip, JSON and schema each have their own
+            reason = " ".join(str(error).split())[:200]
+            raise ModelFileError(f"{path}: no program of torch.export.save that this torch reads ({reason})") from error
+        return cls(Path(path), program, student.description)
+
+    def train(self, mode: bool = True) -> ExportedTeacher:
+        """Left as it was exported, whatever contains it: a program knows no modes."""
+        return self
+
+    @torch.no_grad()
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Pictures (N, C, H, W), normalised for the student, to logits (N, K) or (N, K, H, W)."""
+        logits: Tensor = self.program(pictures)
+        if logits.ndim == 4 and logits.shape[-2:] != pictures.shape[-2:]:
+            logits = F.interpolate(logits, pictures.shape[-2:], mode="bilinear")
+        return logits
+
+    def examine(self, source: DataSource, batch_size: int) -> str:
+        """See `examined`."""
+        return examined(self.engine, source, batch_size)
+
+    @torch.no_grad()
+    def _infer(self, batch: NDArray[np.float32]) -> NDArray[Any]:
+        device = next((value.device for value in self.program.parameters()), torch.device("cpu"))
+        answer: NDArray[Any] = self.program(torch.from_numpy(batch).to(device)).float().cpu().numpy()
+        return answer
