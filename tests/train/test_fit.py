@@ -23,6 +23,7 @@ from hswish.spec.errors import DataError, HswishError, ModelFileError, OptionErr
 from hswish.train import Interrupted, Recipe, Reporter, dry_run, resume, train
 from hswish.train.interrupt import StopRequest
 from hswish.train.learner import Learner
+from tests.same import same_weights
 
 FAST = Recipe(epochs=3, batch_size=8, warmup_epochs=0.5, ema_decay=0.5, lr=5e-3)
 TINY: dict[str, Any] = {"width_mult": 0.35, "workers": 0}
@@ -42,11 +43,6 @@ class Log(Reporter):
 
     def end_epoch(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
-
-
-def same_weights(first: Path, second: Path) -> bool:
-    ours, theirs = load_file(first), load_file(second)
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_a_classifier_learns_and_leaves_everything_behind(colours: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_fabric.plugins.precision import MixedPrecision
 from torch import nn
 
 from hswish.data import Batch
@@ -302,3 +303,47 @@ def test_gradients_stay_where_a_recorded_update_reads_them(monkeypatch: pytest.M
         weights.append(list(made.body.parameters()))
     assert places[0] == places[1] == places[2]
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+
+
+def halving_devices(monkeypatch: pytest.MonkeyPatch) -> Devices:
+    """Devices that compute in fp16 as a GPU would; on a processor Lightning takes bfloat16 in its place."""
+    precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**12))
+    devices = Devices()
+    monkeypatch.setattr(devices.fabric.strategy, "_precision", precision)
+    monkeypatch.setattr(devices.fabric, "_precision", precision)
+    return devices
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
+@pytest.mark.parametrize("clip_norm", [0.0, 1.0])
+def test_fp16_makes_the_step_of_float32(monkeypatch: pytest.MonkeyPatch, optimizer: str, clip_norm: float) -> None:
+    """To fp16's precision, gradient clipping included, whatever the loss is multiplied by."""
+    changes = {"optimizer": optimizer, "clip_norm": clip_norm, "momentum": 0.9, "kernels": "torch"}
+    recipe = PLAIN.with_changes(changes)
+    model, lr = network(), 0.001 if optimizer == "adamw" else 0.03
+    exact = Learner(copy.deepcopy(model), recipe, Devices())
+    halves = Learner(model, recipe.with_changes({"precision": "16-mixed"}), halving_devices(monkeypatch))
+    losses = []
+    for made in (exact, halves):
+        made.begin_epoch(0)
+        losses.append([made.step([batch(16)], number, lr).loss for number in range(6)])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[1][5] < losses[1][0] - 0.05
+
+
+def test_an_overflow_of_fp16_halves_the_scale_and_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gradient past fp16's range is no fault of the run; a checkpoint keeps the scale."""
+    recipe = PLAIN.with_changes({"precision": "16-mixed", "kernels": "torch"})
+    made = Learner(network(), recipe, halving_devices(monkeypatch))
+    made.begin_epoch(0)
+    made.step([batch(8)], 0, lr=0.1)
+    scaler = made.devices.fabric.strategy.precision.scaler
+    scaler._scale.fill_(2.0**60)
+    before = [weight.clone() for weight in made.model.parameters()]
+    made.step([batch(8)], 1, lr=0.1)
+    assert all(torch.equal(*pair) for pair in zip(before, made.model.parameters(), strict=True))
+    assert scaler.get_scale() == 2.0**59
+    state = made.state()
+    other = Learner(network(), recipe, halving_devices(monkeypatch))
+    other.restore(state)
+    assert other.devices.fabric.strategy.precision.scaler.get_scale() == 2.0**59

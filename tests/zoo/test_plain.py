@@ -12,8 +12,9 @@ import torch
 from hswish.models import DescribedModule, create_model
 from hswish.train import Recipe
 from hswish.train.teachers import open_teachers
-from zoo.plain import DEEP, SHALLOW, Course, Group, Plain, learn, shifted
-from zoo.plain_files import write
+from zoo.plain.files import write
+from zoo.plain.learning import DEEP, SHALLOW, Course, learn, shifted
+from zoo.plain.network import Group, Plain
 
 
 def colours_of(count: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -29,11 +29,12 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": weights, "weight_decay": recipe.weight_decay if decays else 0.0, "lr_factor": factor}
         for (factor, decays), weights in members.items()
     ]
+    fused = recipe.precision != "16-mixed"  # fused ones undo fp16's loss scale themselves, too late for clipping
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
+        return torch.optim.AdamW(groups, lr=recipe.lr, fused=fused)
     if recipe.optimizer == "sgd":
         nesterov = recipe.momentum > 0
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=fused)
     return RMSPropTF(groups, lr=recipe.lr, momentum=recipe.momentum, eps=recipe.rmsprop_eps)
 
 

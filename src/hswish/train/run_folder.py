@@ -5,7 +5,7 @@ splits.json        which picture is in which split
 metrics.jsonl      one line an epoch
 last.ckpt          everything needed to go on exactly
 best.safetensors   the best model so far, ready for use
-teacher.safetensors (or .onnx, .pt2), nan-batch.safetensors   where there was a teacher, or a step that could not be made
+teacher.safetensors (.onnx, .pt2), nan-batch.safetensors   if there was a teacher, or a step that could not be made
 curves.png, classes.png, predictions.png
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import onnx
 import torch
@@ -12,8 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-if TYPE_CHECKING:
-    from zoo.plain import Plain
+from zoo.plain.network import Group, Plain
 
 
 def write(net: Plain, path: Path) -> None:
@@ -30,8 +29,9 @@ def folded(net: Plain) -> Plain:
     as its factor is above 0."""
     net = copy.deepcopy(net).eval()
     for group in net.groups:
-        for place, (conv, norm) in enumerate(zip(group.convs, group.norms, strict=True)):
-            group.convs[place], group.norms[place] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+        assert isinstance(group, Group)
+        for place, (conv, norm) in enumerate(group.layers):
+            group.convs[place], group.norms[place] = fuse_conv_bn_eval(conv, cast(nn.BatchNorm2d, norm)), nn.Identity()
     return net
 
 
@@ -45,26 +45,29 @@ def _write_onnx(net: Plain, path: Path) -> None:
     nodes: list[onnx.NodeProto] = []
     values: list[onnx.TensorProto] = []
 
-    def add(kind: str, *arrays: Tensor | None, inputs: tuple[str, ...] | None = None, **attributes: Any) -> str:
-        names = []
-        for array in arrays:
-            names.append(f"w{len(values)}")
-            values.append(numpy_helper.from_array(array.detach().numpy(), names[-1]))
+    def add(kind: str, *arrays: Tensor, inputs: tuple[str, ...] | None = None, **attributes: Any) -> str:
         before = inputs or (nodes[-1].output[0] if nodes else "pictures",)
+        names = [f"w{len(values) + place}" for place in range(len(arrays))]
+        values.extend(numpy_helper.from_array(a.detach().numpy(), n) for a, n in zip(arrays, names, strict=True))
         nodes.append(helper.make_node(kind, [*before, *names], [f"x{len(nodes)}"], **attributes))
         return nodes[-1].output[0]
 
-    add("Conv", net.whiten.weight.contiguous(), net.whiten.bias)
+    def conv(layer: nn.Conv2d, **attributes: Any) -> str:
+        assert layer.bias is not None
+        return add("Conv", layer.weight.contiguous(), layer.bias, **attributes)
+
+    conv(net.whiten)
     add("Gelu")
     for group in net.groups:
-        first, *others = group.convs
-        add("Conv", first.weight.contiguous(), first.bias, pads=[1] * 4)
+        assert isinstance(group, Group)
+        (first, _), *others = group.layers
+        conv(first, pads=[1] * 4)
         add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
         halved = add("Gelu")
-        for place, conv in enumerate(others, 1):
-            summed = add("Conv", conv.weight.contiguous(), conv.bias, pads=[1] * 4)
+        for place, (layer, _) in enumerate(others, 1):
+            found = conv(layer, pads=[1] * 4)
             if place == 2:
-                add("Add", inputs=(summed, halved))
+                add("Add", inputs=(found, halved))
             add("Gelu")
     add("GlobalMaxPool")
     add("Flatten")

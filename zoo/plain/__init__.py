@@ -1,0 +1,1 @@
+"""A plain convolution network as a teacher: `python -m zoo.plain`."""
