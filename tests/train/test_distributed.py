@@ -115,15 +115,19 @@ def test_global_batch_norm_is_batch_norm_of_the_global_batch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+PAIRS = {
+    "batch_size": 2, "accumulate": 2, "lr": 1e-3, "loss.auxiliary": 0.4, "loss.stride": 2, "bn_batches": 2,
+    # With seed 0 one value is 6e-10 off the mean of its channel, so near to a ReLU's kink that the order of a sum
+    # decides on which side it is, and with it a hundredth of a gradient.
+    "seed": 2,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("model", "changes"),
     [
         ("mobilenet_v3_small", {"distill.weight": 0.5}),
-        pytest.param(
-            "lraspp_mobilenet_v3_small",
-            {"batch_size": 2, "accumulate": 2, "lr": 1e-3, "loss.auxiliary": 0.4, "loss.stride": 2, "bn_batches": 2},
-            marks=pytest.mark.slow,
-        ),
+        pytest.param("lraspp_mobilenet_v3_small", PAIRS, marks=pytest.mark.slow),
     ],
 )
 def test_two_processes_make_the_steps_of_one(
