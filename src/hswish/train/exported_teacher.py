@@ -82,6 +82,6 @@ class ExportedTeacher(nn.Module):
 
     @torch.no_grad()
     def _infer(self, batch: NDArray[np.float32]) -> NDArray[Any]:
-        device = next((value.device for value in self.program.parameters()), torch.device("cpu"))
+        device = next((value.device for value in self.program.state_dict().values()), None)
         answer: NDArray[Any] = self.program(torch.from_numpy(batch).to(device)).float().cpu().numpy()
         return answer

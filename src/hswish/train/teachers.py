@@ -48,7 +48,7 @@ def open_teachers(files: Sequence[Path], student: DescribedModule, recipe: Recip
         if is_foreign(file):
             return ForeignTeacher.open(file, student, halves=halves)
         if file.suffix.lower() == SUFFIX:
-            return ExportedTeacher.open(file, student)
+            return ExportedTeacher.open(file, student).to(device)  # so that it is examined where it will answer
         return Teacher.open(file, student, native=native, halves=halves)
 
     opened = [opened_one(file) for file in files]
