@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
+from hswish.export.order import narrow_first
 from hswish.models.activations import HSigmoid, HSwish
 from hswish.models.block import SameConv2d
 from hswish.models.described import DescribedModule
@@ -71,7 +72,8 @@ def trace(model: DescribedModule, size: tuple[int, int]) -> Graph:
     finally:
         model.train(training)
     output = next(node for node in module.graph.nodes if node.op == "output").args[0]
-    return Graph(input_shape=(1, channels, *size), nodes=tuple(builder.nodes.values()), output=builder.value(output))
+    nodes, answer = tuple(builder.nodes.values()), builder.value(output)
+    return narrow_first(Graph(input_shape=(1, channels, *size), nodes=nodes, output=answer))
 
 
 def embed(graph: Graph, preprocess: Preprocess | None = None, argmax: bool = False) -> Graph:
