@@ -59,6 +59,20 @@ def test_the_answer_stays_and_less_is_enlarged(align_corners: bool, last: bool) 
     assert found.output == ("large" if last else "sum")
 
 
+def test_several_pairs_in_one_graph() -> None:
+    graph = chain(3)
+    more = [
+        g.Resize(name="larger", inputs=("pool", g.INPUT), shape=(1, 8, *SIZE), align_corners=True),
+        replace(graph["narrow"], name="narrow_2", inputs=("larger",)),
+        g.Add(name="sum_2", inputs=("narrow_2", "sum"), shape=(1, 3, *SIZE)),
+    ]
+    graph = replace(graph, nodes=(*graph.nodes, *more), output="sum_2")
+    found = narrow_first(graph)
+    assert sorted(node.name for node in found.nodes) == sorted(node.name for node in graph.nodes)
+    assert {node.shape[1] for node in found.nodes if isinstance(node, g.Resize)} == {3}
+    assert torch.allclose(answers(found), answers(graph), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "graph",
     [

@@ -49,7 +49,7 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     net.to("cuda" if torch.cuda.is_available() else "cpu")
     learn(net, *_split(source, "train"), course, seed=given.seed)
-    print(f"top-1 {right(net, *_split(source, 'val')):.4f} of val")
+    print(f"top-1 {_right(net, *_split(source, 'val')):.4f} of val")
     write(net.cpu(), given.file)
 
 
@@ -62,7 +62,7 @@ def _split(source: DataSource, split: str) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def right(net: Plain, pictures: Tensor, labels: Tensor) -> float:
+def _right(net: Plain, pictures: Tensor, labels: Tensor) -> float:
     """The share of pictures that it knows."""
     device = net.classifier.weight.device
     answers = torch.cat([net(part.to(device)).argmax(1).cpu() for part in pictures.split(BATCH)])

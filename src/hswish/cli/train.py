@@ -45,7 +45,7 @@ def train_command(
     ] = None,
     teacher: Annotated[
         list[str] | None,
-        typer.Option(help="Model, or any network in an .onnx file, that teaches this one; repeatable."),
+        typer.Option(help="Model, or any network in an .onnx or .pt2 file, that teaches this one; repeatable."),
     ] = None,
     on_nan: Annotated[
         str | None, typer.Option(help="stop or skip a step that is not finite; also with --resume.")

@@ -13,7 +13,9 @@ from hswish.spec.graph import Activation, Convolution, Graph, Node, Resize
 
 def narrow_first(graph: Graph) -> Graph:
     """`graph` with each such pair the other way round."""
-    for resize in [node for node in graph.nodes if isinstance(node, Resize)]:
+    for name in [node.name for node in graph.nodes if isinstance(node, Resize)]:
+        resize = graph[name]  # each exchange makes the other nodes anew
+        assert isinstance(resize, Resize)
         conv = _narrowing(graph, resize)
         if conv is not None:
             graph = _exchanged(graph, resize, conv)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from hswish.runtime.foreign import ForeignEngine
 from hswish.spec.artifact import Description
 from hswish.spec.errors import ModelFileError
 from hswish.train.examined import examined
+from hswish.train.teacher import at_size_of
 
 SUFFIX = ".pt2"
 
@@ -67,10 +67,7 @@ class ExportedTeacher(nn.Module):
     @torch.no_grad()
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures (N, C, H, W), normalised for the student, to logits (N, K) or (N, K, H, W)."""
-        logits: Tensor = self.program(pictures)
-        if logits.ndim == 4 and logits.shape[-2:] != pictures.shape[-2:]:
-            logits = F.interpolate(logits, pictures.shape[-2:], mode="bilinear")
-        return logits
+        return at_size_of(pictures, self.program(pictures))
 
     def examine(self, source: DataSource, batch_size: int) -> str:
         """See `examined`; a program may also have been exported for one number of pictures alone."""

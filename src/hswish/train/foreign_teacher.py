@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from hswish.data.source import DataSource
 from hswish.models import DescribedModule
 from hswish.runtime.foreign import ForeignEngine
 from hswish.train.examined import examined
+from hswish.train.teacher import at_size_of
 
 
 class ForeignTeacher(nn.Module):
@@ -42,9 +42,7 @@ class ForeignTeacher(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures (N, C, H, W), normalised for the student, to logits (N, K) or (N, K, H, W)."""
         logits = torch.from_numpy(self.engine.run(pictures.float().cpu().numpy())).to(pictures.device)
-        if logits.ndim == 4 and logits.shape[-2:] != pictures.shape[-2:]:
-            logits = F.interpolate(logits, pictures.shape[-2:], mode="bilinear")
-        return logits
+        return at_size_of(pictures, logits)
 
     def examine(self, source: DataSource, batch_size: int) -> str:
         """See `examined`."""

@@ -23,9 +23,11 @@ from typing import Any
 
 import torch
 
+from hswish.runtime.foreign import SUFFIX as ONNX
 from hswish.spec.errors import DataError, HswishError, ModelFileError, OptionError, SaveError
 from hswish.spec.files import append_line, explain_os_error, write_aside, write_json, write_text
 from hswish.spec.preprocess import Preprocess
+from hswish.train.exported_teacher import SUFFIX as PROGRAM
 from hswish.train.recipe import Recipe
 
 
@@ -166,7 +168,8 @@ class RunFolder:
 
     def teachers(self, paths: Sequence[str]) -> list[Path]:
         """Where the copies of the teachers `paths` lie: another library's by its ending, else a model of ours."""
-        endings = (end if (end := Path(path).suffix.lower()) in (".onnx", ".pt2") else ".safetensors" for path in paths)
+        kept = (ONNX, PROGRAM)
+        endings = (end if (end := Path(path).suffix.lower()) in kept else ".safetensors" for path in paths)
         return [self.path / f"teacher{f'-{place}' if place > 1 else ''}{end}" for place, end in enumerate(endings, 1)]
 
     def write_config(self, config: RunConfig) -> None:

@@ -91,16 +91,20 @@ class Teacher(nn.Module):
         inputs = pictures
         if self.size is not None and self.size != tuple(pictures.shape[-2:]):
             inputs = F.interpolate(pictures, self.size, mode="bilinear", antialias=True)
-        logits = self._answers(inputs)[:, self.order]
-        if logits.ndim == 4 and logits.shape[-2:] != pictures.shape[-2:]:
-            logits = F.interpolate(logits, pictures.shape[-2:], mode="bilinear")
-        return logits
+        return at_size_of(pictures, self._answers(inputs)[:, self.order])
 
     def _answers(self, inputs: Tensor) -> Tensor:
         if self.engine is not None:
             return torch.from_numpy(self.engine.run(inputs.float().numpy()))
         answer: Tensor = self.model(inputs.contiguous(memory_format=torch.channels_last))
         return answer
+
+
+def at_size_of(pictures: Tensor, logits: Tensor) -> Tensor:
+    """Logits (N, K), or (N, K, h, w) enlarged to the size of pictures (N, C, H, W)."""
+    if logits.ndim == 4 and logits.shape[-2:] != pictures.shape[-2:]:
+        logits = F.interpolate(logits, pictures.shape[-2:], mode="bilinear")
+    return logits
 
 
 def _engine(path: str | Path, halves: bool) -> NativeEngine:
