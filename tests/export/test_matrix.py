@@ -60,6 +60,20 @@ def test_small(format: str, case: tuple[str, dict[str, Any]], tmp_path: Path) ->
     assert report.bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "format", ["onnx", "openvino", pytest.param("executorch", marks=pytest.mark.slow)], indirect=True
+)
+@pytest.mark.parametrize("embed", [(), ("argmax",)], ids=["logits", "masks"])
+def test_enlarged_by_whole_factors(format: str, embed: tuple[str, ...], tmp_path: Path) -> None:
+    """By products of matrices, which they are not at ODD sizes."""
+    model, options = network("lraspp_mobilenet_v3_small", head="torchvision"), ExportOptions(embed=embed)
+    (report,) = export(model, [format], tmp_path / "m", pictures(2), options=options, threads=1)
+    assert report.agreement >= 0.9999
+    assert embed or report.largest_difference <= max(1e-4, 1e-5 * (report.largest_logit or 0))
+    if format == "onnx":
+        assert sum(step.count for step in report.operators if step.kind == "MatMul") == 3
+
+
 @pytest.mark.parametrize("format", ["onnx", "openvino"], indirect=True)
 @pytest.mark.parametrize(
     "case",

@@ -175,6 +175,16 @@ def test_padded_channels_change_nothing(graph: g.Graph, batch: NDArray[np.float3
     np.testing.assert_allclose(answers(padded, batch), wanted, atol=1e-5 * np.abs(wanted).max())
 
 
+def test_a_map_whose_size_a_resize_asks_for_is_padded_too(batch: NDArray[np.float32]) -> None:
+    graph = graph_of("lraspp_mobilenet_v3_small", width_mult=1.0)
+    skip = "backbone.blocks.2.depthwise.act"  # 88 channels, read by the block, the head, and for its size alone
+    assert any(isinstance(node, g.Resize) and node.inputs[1] == skip for node in graph.nodes)
+    padded = pad_channels(graph, 16)
+    assert padded.shape(skip)[1] == 96
+    wanted = answers(graph, batch)
+    np.testing.assert_allclose(answers(padded, batch), wanted, atol=1e-5 * np.abs(wanted).max())
+
+
 def test_bias_correction_takes_out_the_shift(graph: g.Graph, batch: NDArray[np.float32]) -> None:
     rough = quantize(graph, [batch], passes=NAIVE)
     rough = replace(rough, scales={name: scale * 4 for name, scale in rough.scales.items()})  # 6 bits: a shift shows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hswish.quantize import Scheme
@@ -54,3 +56,23 @@ def test_nothing_of_a_gated_map_is_held_in_bytes_until_the_product() -> None:
     product = graph[f"{block}.project.conv"].inputs[0]
     assert isinstance(graph[product], g.Multiply)
     assert product in found.values
+
+
+@pytest.mark.parametrize("float_results", [True, False])
+def test_scores_are_rounded_before_they_are_enlarged_but_the_answer_never_is(float_results: bool) -> None:
+    graph = graph_of("lraspp_mobilenet_v3_small")
+    scores = {"head.project_low", "head.project_high"}
+    scheme = Scheme(fused_add=False, float_results=float_results)
+    assert not scores & places(graph, scheme).values
+    found = places(graph, replace(scheme, rounds_scores=True))
+    assert scores <= found.values
+    assert scores <= found.layers
+    last = graph[graph.output]
+    assert isinstance(last, g.Resize)
+    assert not {last.name, last.inputs[0]} & found.values, "they are added and enlarged in float32"
+
+
+def test_the_scores_of_a_classifier_are_its_answer() -> None:
+    graph = graph_of("mobilenet_v3_small")
+    scheme = Scheme(fused_add=False, float_results=False)
+    assert places(graph, replace(scheme, rounds_scores=True)) == places(graph, scheme)

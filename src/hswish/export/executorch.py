@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from hswish.export.executorch_network import ExecuTorchNetwork
 from hswish.export.job import Job, Writer
-from hswish.quantize.network import GraphNetwork
 from hswish.quantize.places import Scheme
 from hswish.spec.artifact import METADATA_KEY
 from hswish.spec.errors import MissingPackageError
@@ -35,6 +35,7 @@ class ExecuTorchWriter(Writer):
         fused=frozenset(("relu",)),
         fused_add=False,
         float_results=False,
+        rounds_scores=True,
         float_first=True,
         float_gated=True,
         squeeze="int8",
@@ -78,10 +79,10 @@ def _partitioner() -> Any:
     return XnnpackPartitioner(configs=given)
 
 
-def _network(job: Job) -> GraphNetwork:
+def _network(job: Job) -> ExecuTorchNetwork:
     """What is lowered."""
     if job.quantized is None:
-        return GraphNetwork(job.graph)
+        return ExecuTorchNetwork(job.graph)
     from hswish.export.executorch_int8 import QuantizedNetwork
 
     return QuantizedNetwork(job.quantized)

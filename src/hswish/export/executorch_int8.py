@@ -10,7 +10,7 @@ import torch
 import torch.ao.quantization.fx._decomposed
 from torch import Tensor
 
-from hswish.quantize.network import GraphNetwork
+from hswish.export.executorch_network import ExecuTorchNetwork
 from hswish.spec import graph as g
 from hswish.spec.quantized import QuantizedGraph, Range
 
@@ -19,7 +19,7 @@ _SIGNED = 128
 _BYTES = (-128, 127, torch.int8)
 
 
-class QuantizedNetwork(GraphNetwork):
+class QuantizedNetwork(ExecuTorchNetwork):
     """Runs a `QuantizedGraph` on the operators `quantized_decomposed`."""
 
     def __init__(self, net: QuantizedGraph) -> None:

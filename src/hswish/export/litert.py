@@ -37,6 +37,7 @@ class LiteRtWriter(Writer):
         fused=frozenset(("relu", "hard_sigmoid")),
         fused_add=False,
         float_results=False,
+        rounds_scores=True,
         float_first=True,
         float_gated=True,
         squeeze="int8",

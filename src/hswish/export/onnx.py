@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hswish.export.bands import Enlargement, enlargement
 from hswish.export.job import Job, Writer
 from hswish.quantize.places import Scheme
 from hswish.quantize.splitting import factors, six
@@ -35,7 +36,9 @@ class OnnxWriter(Writer):
     suffix = ".onnx"
     engine = "onnxruntime"
     # Bytes stand between a convolution and its h-swish. To change to float32 and back is slow: only where it pays most.
-    scheme = Scheme(fused=frozenset(("relu", "hard_sigmoid")), fused_add=False, squeeze="int8", float_first=True)
+    scheme = Scheme(
+        fused=frozenset(("relu", "hard_sigmoid")), fused_add=False, squeeze="int8", float_first=True, rounds_scores=True
+    )
     channel_multiple = 16
 
     def write(self, job: Job, path: Path) -> None:
@@ -164,7 +167,7 @@ class _Model:
             case g.Flatten():
                 self._step("Flatten", inputs, name, axis=1)
             case g.Resize():
-                self._resize(node, name, inputs)
+                self._resize(node, inputs)
             case g.FromPixels():
                 self._from_pixels(node)
             case g.Grey():
@@ -173,9 +176,7 @@ class _Model:
                 value = self._step("Mul", [value, self._constant(f"{name}.scale", node.scale)], f"{name}.scaled")
                 self._step("Add", [value, self._constant(f"{name}.shift", node.shift)], name)
             case g.ArgMax():
-                axis = 3 if self._channels_last(node.inputs[0]) else 1
-                largest = self._step("ArgMax", inputs, f"{name}.index", axis=axis, keepdims=0)
-                self._step("Cast", [largest], name, to=self.onnx.TensorProto.UINT8)
+                self._argmax(node, inputs)
 
     def _convolution(self, node: g.Convolution, name: str, inputs: list[str], gate: bool) -> None:
         side = node.weight.shape[2]
@@ -234,9 +235,12 @@ class _Model:
         part = self._step("DequantizeLinear", [codes, scale, zero], f"{name}.part")
         self._step("Mul", [self.names[source], part], name)
 
-    def _resize(self, node: g.Resize, name: str, inputs: list[str]) -> None:
+    def _resize(self, node: g.Resize, inputs: list[str]) -> None:
         source, like = inputs
-        last = self._channels_last(node.name)
+        how, last = self._enlargement(node.name), self._channels_last(node.name)
+        if how is not None:
+            self._enlarge(node, source, how)
+            return
         if self.job.dynamic:  # batch and channels of the one, height and width of the other
             shapes = self._step("Concat", [self._shape_of(source), self._shape_of(like)], f"{node.name}.shapes", axis=0)
             picked = self._constant(f"{node.name}.axes", np.array([0, 6, 7, 1] if last else [0, 1, 6, 7], np.int64))
@@ -249,10 +253,41 @@ class _Model:
         mode = "align_corners" if node.align_corners else "half_pixel"
         self._step("Resize", [source, "", "", sizes], node.name, mode="linear", coordinate_transformation_mode=mode)
 
+    def _enlargement(self, name: str) -> Enlargement | None:
+        """How the logits `name` are enlarged by products of matrices, where they are."""
+        node = self.graph[name]
+        return enlargement(self.graph, node) if isinstance(node, g.Resize) and not self.job.dynamic else None
+
+    def _enlarge(self, node: g.Resize, source: str, how: Enlargement) -> None:
+        """`node` by products of matrices. What only chooses each pixel's class reads columns in groups as well."""
+        name, constant, across = node.name, self._constant, how.across.weight.T
+        laid = self._step("MatMul", [source, constant(f"{name}.picks", how.across.picks.T)], f"{name}.laid")
+        rows = self._step("Gather", [laid, constant(f"{name}.rows", how.down.taken)], f"{name}.bands", axis=2)
+        tall = self._step("MatMul", [constant(f"{name}.down", how.down.weight), rows], f"{name}.tall")
+        groups = self._reshape(tall, f"{name}.groups", (*node.shape[:2], -1, len(across)))
+        given, answers = [groups, constant(f"{name}.across", across)], name == self.graph.output
+        wide = self._step("MatMul", given, f"{name}.wide" if answers else name)
+        if answers:
+            self._reshape(wide, name, node.shape)
+
+    def _reshape(self, value: str, name: str, shape: tuple[int, ...]) -> str:
+        return self._step("Reshape", [value, self._constant(f"{name}.shape", np.array(shape, np.int64))], name)
+
+    def _argmax(self, node: g.ArgMax, inputs: list[str]) -> None:
+        name, source = node.name, node.inputs[0]
+        largest = self._step(
+            "ArgMax", inputs, f"{name}.index", axis=3 if self._channels_last(source) else 1, keepdims=0
+        )
+        in_groups = self._enlargement(source) is not None
+        mask = self._step("Cast", [largest], f"{name}.mask" if in_groups else name, to=self.onnx.TensorProto.UINT8)
+        if in_groups:
+            self._reshape(mask, name, node.shape)
+
     def _channels_last(self, name: str) -> bool:
-        """Whether `name` is a map enlarged only to choose each pixel's class: quicker with the classes side by side."""
+        """Whether `name` is a map resized only to choose each pixel's class: quicker with the classes side by side."""
         last = self.graph[self.graph.output]
-        return isinstance(last, g.ArgMax) and last.inputs[0] == name and isinstance(self.graph[name], g.Resize)
+        chosen = isinstance(last, g.ArgMax) and last.inputs[0] == name and isinstance(self.graph[name], g.Resize)
+        return chosen and self._enlargement(name) is None
 
     def _shape_of(self, value: str) -> str:
         name = f"{value}.shape"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hswish.export.bands import bands
+from hswish.export.bands import enlargement
 from hswish.export.job import Job, Writer
 from hswish.quantize.places import Scheme
 from hswish.spec import graph as g
@@ -124,20 +124,15 @@ class _Lowering:
             shape = self.ops.shape_of(like)
             sizes = self.ops.gather(shape, self._constant(np.array([2, 3])), self._constant(np.array(0)))
             return self._interpolated(node, source, sizes)
-        rows, height, width = self.job.graph.shape(node.inputs[0])[2], *node.shape[2:]
-        down = bands(rows, height) if self._is_answer(node) and not node.align_corners else None
-        if down is None:
-            return self._interpolated(node, source, self._constant(np.array([height, width])))
-        across = self._interpolated(node, source, self._constant(np.array([rows, width])))
-        taken = self.ops.gather(across, self._constant(down.rows), self._constant(np.array(2)))
-        made = self.ops.matmul(self._constant(down.weight), taken, False, False)
-        return self.ops.reshape(made, self._constant(np.array(node.shape)), False)
-
-    def _is_answer(self, node: g.Node) -> bool:
-        """Whether `node` makes the logits of the whole picture."""
-        graph = self.job.graph
-        last = graph[graph.output]
-        return node is last or (isinstance(last, g.ArgMax) and last.inputs[0] == node.name)
+        how = enlargement(self.job.graph, node)
+        if how is None:
+            return self._interpolated(node, source, self._constant(np.array(node.shape[2:])))
+        ops, constant, weight = self.ops, self._constant, how.across.weight
+        laid = ops.gather(source, constant(how.across.taken.reshape(-1)), constant(np.array(3)))
+        rows = ops.gather(laid, constant(how.down.taken), constant(np.array(2)))
+        tall = ops.matmul(constant(how.down.weight), rows, False, False)
+        groups = ops.reshape(tall, constant(np.array([-1, weight.shape[1]])), False)
+        return ops.reshape(ops.matmul(groups, constant(weight.T), False, False), constant(np.array(node.shape)), False)
 
     def _interpolated(self, node: g.Resize, source: Any, sizes: Any) -> Any:
         mode = "align_corners" if node.align_corners else "half_pixel"

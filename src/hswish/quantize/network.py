@@ -71,8 +71,8 @@ class GraphNetwork(nn.Module):
             case g.Flatten():
                 return x.flatten(1)
             case g.Resize():
-                size = inputs[1].shape[2:]
-                return F.interpolate(x, size=size, mode="bilinear", align_corners=node.align_corners)
+                height, width = inputs[1].shape[2:]
+                return self.resized(node, x, (height, width))
             case g.FromPixels():
                 scale, shift = self.held(node, "scale", "shift")
                 return x.permute(0, 3, 1, 2).to(torch.float32) * scale.reshape(1, 3, 1, 1) + shift.reshape(1, 3, 1, 1)
@@ -84,6 +84,10 @@ class GraphNetwork(nn.Module):
                 return x.argmax(1).to(torch.uint8)
             case _:
                 raise AssertionError(node)
+
+    def resized(self, node: g.Resize, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """(N, C, h, w) in another (height, width)."""
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=node.align_corners)
 
     def _activation(self, kind: g.ActivationKind, x: Tensor) -> Tensor:
         if kind == "hard_sigmoid":

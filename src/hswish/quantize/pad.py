@@ -74,8 +74,13 @@ def _is_depthwise(node: g.Node | None) -> bool:
 def _may_grow(graph: g.Graph, names: set[str], readers: dict[str, list[g.Node]]) -> bool:
     if g.INPUT in names or graph.output in names:
         return False
-    outside = [reader for name in names for reader in readers[name] if reader.name not in names]
-    return all(isinstance(reader, (g.Convolution, g.Linear)) for reader in outside)
+    outside = [(name, reader) for name in names for reader in readers[name] if reader.name not in names]
+    return all(is_layer(reader) or _asks_for_size(reader, name) for name, reader in outside)
+
+
+def _asks_for_size(reader: g.Node, name: str) -> bool:
+    """Whether `reader` wants of the value `name` only how high and wide it is."""
+    return isinstance(reader, g.Resize) and reader.inputs[0] != name
 
 
 def _grown(node: g.Node, extra: int) -> g.Node:

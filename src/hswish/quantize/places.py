@@ -27,6 +27,8 @@ class Scheme:
     """the same of a sum: a layer's result that only the sum reads is not rounded before it"""
     float_results: bool = True
     """an integer layer may give float32, as the last one does; otherwise such a layer stays in float32"""
+    rounds_scores: bool = False
+    """maps of class scores are rounded too, before they are enlarged; the answer never is"""
     float_first: bool = False
     """the first layers stay in float32, up to the one that widens: integer kernels gain nothing on so few channels"""
     float_gated: bool = False
@@ -64,10 +66,12 @@ def places(graph: g.Graph, scheme: Scheme) -> Places:
     branches = squeezes(graph) if scheme.squeeze == "float" else frozenset()
     end = _step_ends(graph, scheme, readers)
     full = kept | branches | {node.name for node in graph.nodes if isinstance(node, (g.FromPixels, g.Grey, g.ArgMax))}
+    last = last_layers(graph, readers)
+    scores = {name for name in last if end[name] != graph.output} if scheme.rounds_scores else set()
     if not scheme.float_results:
-        full |= last_layers(graph, readers)
+        full |= last - scores
     integer = {node.name for node in graph.nodes if is_layer(node)} - full
-    forced = set() if scheme.float_results else {end[name] for name in integer}
+    forced = {end[name] for name in (scores & integer if scheme.float_results else integer)}
     takes: dict[str, bool] = {}  # whether a node computes on bytes
     values: set[str] = set()
     for node in reversed(graph.nodes):

@@ -60,7 +60,7 @@ class ExecuTorchEngine(ExportedEngine):
         import torch
 
         (answer,) = self._method.execute([torch.from_numpy(np.ascontiguousarray(batch))])
-        return answer.numpy().copy()  # the program's own memory, which the next run overwrites
+        return np.asarray(answer)  # a copy already: the program's own memory is overwritten by the next run
 
     def operators(self) -> tuple[Operator, ...]:
         """Calls of XNNPACK, which are accelerated, and of the portable operators, which are not."""
