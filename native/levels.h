@@ -52,18 +52,19 @@ inline const std::vector<Level>& levels() {
   static const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
   static const bool vbmi = vnni && __builtin_cpu_supports("avx512vbmi");
   static const bool bf16 = vbmi && __builtin_cpu_supports("avx512bf16");
-  static const std::vector<Level> all = {{"generic", &generic::table, &generic::int8_table, true},
-                                         {"avx2", &avx2::table, &avx2::int8_table, avx2},
+  static const std::vector<Level> all = {{"generic", &generic::table, &generic::int8_table, &generic::mask_table, true},
+                                         {"avx2", &avx2::table, &avx2::int8_table, &avx2::mask_table, avx2},
 #if defined(HSWISH_AVXVNNI)
-                                         {"avxvnni", &avx2::table, &avxvnni::int8_table, avx2 && have_avxvnni()},
+                                         {"avxvnni", &avx2::table, &avxvnni::int8_table, &avx2::mask_table,
+                                          avx2 && have_avxvnni()},
 #endif
-                                         {"avx512", &avx512::table, &avx512::int8_table, avx512},
-                                         {"avx512vnni", &avx512::table, &avx512vnni::int8_table, vnni},
-                                         {"avx512vbmi", &avx512::table, &avx512vbmi::int8_table, vbmi,
-                                          bf16 ? &avx512bf16::table : nullptr},
+                                         {"avx512", &avx512::table, &avx512::int8_table, &avx512::mask_table, avx512},
+                                         {"avx512vnni", &avx512::table, &avx512vnni::int8_table, &avx512::mask_table, vnni},
+                                         {"avx512vbmi", &avx512::table, &avx512vbmi::int8_table, &avx512::mask_table,
+                                          vbmi, bf16 ? &avx512bf16::table : nullptr},
 #if defined(HSWISH_AMX) && defined(__linux__)
-                                         {"avx512amx", &avx512::table, &avx512vbmi::int8_table, bf16 && have_tiles(),
-                                          &amx::table},
+                                         {"avx512amx", &avx512::table, &avx512vbmi::int8_table, &avx512::mask_table,
+                                          bf16 && have_tiles(), &amx::table},
 #endif
   };
 #elif defined(__aarch64__)
@@ -72,11 +73,11 @@ inline const std::vector<Level>& levels() {
 #else
   static const bool dot = true;  // every ARM processor of Apple's
 #endif
-  static const std::vector<Level> all = {{"generic", &generic::table, &generic::int8_table, true},
-                                         {"neon", &neon::table, &neon::int8_table, true},
-                                         {"neondot", &neon::table, &neondot::int8_table, dot}};
+  static const std::vector<Level> all = {{"generic", &generic::table, &generic::int8_table, &generic::mask_table, true},
+                                         {"neon", &neon::table, &neon::int8_table, &neon::mask_table, true},
+                                         {"neondot", &neon::table, &neondot::int8_table, &neon::mask_table, dot}};
 #else
-  static const std::vector<Level> all = {{"generic", &generic::table, &generic::int8_table, true}};
+  static const std::vector<Level> all = {{"generic", &generic::table, &generic::int8_table, &generic::mask_table, true}};
 #endif
   return all;
 }

@@ -19,6 +19,7 @@ using namespace nb::literals;
 
 void bind_kernels(nb::module_ m);
 void bind_int8(nb::class_<hswish::Plan>& plan, nb::module_ kernels);
+void bind_masks(nb::module_ m, nb::module_ kernels);
 void bind_training(nb::module_ m);
 
 namespace hswish {
@@ -272,5 +273,6 @@ NB_MODULE(_engine, m) {
   nb::module_ kernels = m.def_submodule("kernels", "each kernel by itself, for tests");
   bind_kernels(kernels);
   bind_int8(plan, kernels);
+  bind_masks(m, kernels);
   bind_training(m);
 }

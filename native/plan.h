@@ -14,6 +14,7 @@
 #include "ahead.h"
 #include "int8_kernels.h"
 #include "kernels.h"
+#include "masks.h"
 #include "threads.h"
 
 namespace hswish {
@@ -73,6 +74,7 @@ struct Level {
   const char* name;
   const Kernels* kernels;
   const Int8Kernels* int8;
+  const MaskKernels* masks;
   bool runs_here;
   const Bf16Kernels* bf16 = nullptr;  // where it multiplies halves
 };

@@ -70,8 +70,8 @@ struct Columns {
   }
   Vec of(const float* line) const {
     const Vec cells = load<Vec>(line + base);
-    const Vec a = __builtin_shuffle(cells, first);
-    return a + (__builtin_shuffle(cells, second) - a) * weight;
+    const Vec a = permuted(cells, first);
+    return a + (permuted(cells, second) - a) * weight;
   }
 };
 

@@ -176,6 +176,24 @@ static void test_resizes(const Kernels& k) {
     }
 }
 
+static void test_masks(const MaskKernels& k) {
+  const long classes = draw(1, 21), width = draw(1, 40), full = draw(1, 90);
+  Floats line(width), top(classes * full), bottom(classes * full);
+  const Resize resize(width, full, false);
+  const Axis across = resize.axis();
+  std::vector<float> wide(full);
+  std::vector<uint8_t> mask(full);
+  const float weight = draw(0, 8) / 8.0f;
+  k.widen(across, line.data(), width, wide.data());
+  k.highest(top.data(), bottom.data(), weight, classes, full, full, mask.data());
+  for (long i = 0; i < full; i++) {
+    const double t = across.weight[i];
+    check(k.name, "widen", wide[i], line[across.first[i]] * (1 - t) + line[across.second[i]] * t, 4);
+    const auto score = [&](long c) { return top[c * full + i] * (1 - weight) + bottom[c * full + i] * weight; };
+    for (long c = 0; c < classes; c++) check(k.name, "highest", score(mask[i]) >= score(c), 1, 0);
+  }
+}
+
 int main() {
   for (const Level& level : levels()) {
     if (!level.runs_here) continue;
@@ -186,6 +204,7 @@ int main() {
       test_stem(k);
       test_small_ones(k);
       test_resizes(k);
+      test_masks(*level.masks);
     }
     failures += test_int8(*level.int8);
     Floats sum(16);

@@ -74,6 +74,20 @@ static inline void finish_stores() {
 #endif
 }
 
+// v[places[i]] in every lane i.
+template <class V, class Places>
+static inline V permuted(V v, Places places) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) return (V)_mm512_permutexvar_ps((__m512i)places, (__m512)v);
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(V) == 32) return (V)_mm256_permutevar8x32_ps((__m256)v, (__m256i)places);
+#endif
+  V made;
+  for (int i = 0; i < LANES<V>; i++) made[i] = v[places[i]];
+  return made;
+}
+
 template <class V>
 static inline V splat(float x) {
   return x - V{};

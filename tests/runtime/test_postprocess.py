@@ -6,11 +6,21 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hswish.runtime import check_logits, mask_at_size, softmax
+from hswish.runtime import check_logits, mask_at_size, postprocess, softmax
 from hswish.spec.errors import ModelFileError, OptionError
+
+
+@pytest.fixture(params=["compiled", "numpy"])
+def maker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What makes masks: the native engine's kernels, and numpy where an install lacks these."""
+    if request.param == "numpy":
+        monkeypatch.setattr(postprocess, "is_present", lambda: False)
+    elif not postprocess.is_present():
+        pytest.skip("this install has no compiled engine: there was no C++ compiler")
+    return str(request.param)
 
 
 def torch_planes(logits: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
@@ -20,14 +30,14 @@ def torch_planes(logits: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
     return planes[0]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     classes=st.integers(1, 8),
     low=st.tuples(st.integers(1, 20), st.integers(1, 20)),
     size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_mask_equals_torch_up_and_down(classes: int, low: tuple, size: tuple, seed: int) -> None:
+def test_mask_equals_torch_up_and_down(maker: str, classes: int, low: tuple, size: tuple, seed: int) -> None:
     logits = np.random.default_rng(seed).normal(size=(classes, *low)).astype(np.float32)
     mask = mask_at_size(logits, size)
     planes = torch_planes(logits, size)
@@ -39,18 +49,18 @@ def test_mask_equals_torch_up_and_down(classes: int, low: tuple, size: tuple, se
 
 
 @pytest.mark.parametrize("size", [(1000, 1500), (37, 3001), (3001, 37)])
-def test_mask_equals_torch_across_strips(size: tuple[int, int]) -> None:
+def test_mask_equals_torch_across_strips(maker: str, size: tuple[int, int]) -> None:
     logits = np.random.default_rng(3).normal(size=(5, 33, 47)).astype(np.float32)
     assert (mask_at_size(logits, size) == torch_planes(logits, size).argmax(0).numpy()).mean() > 0.99999
 
 
-def test_same_size_is_a_plain_argmax_and_the_first_of_equals_wins() -> None:
+def test_same_size_is_a_plain_argmax_and_the_first_of_equals_wins(maker: str) -> None:
     logits = np.random.default_rng(0).normal(size=(7, 9, 11)).astype(np.float32)
     assert np.array_equal(mask_at_size(logits, (9, 11)), logits.argmax(0))
     assert not mask_at_size(np.zeros((4, 5, 5), np.float32), (50, 50)).any()
 
 
-def test_huge_masks_need_little_memory_and_time() -> None:
+def test_huge_masks_need_little_memory_and_time(maker: str) -> None:
     logits = np.random.default_rng(0).normal(size=(19, 64, 128)).astype(np.float32)
     tracemalloc.start()
     start = time.perf_counter()

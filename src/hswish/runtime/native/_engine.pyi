@@ -118,6 +118,21 @@ def levels() -> list[tuple[str, bool]]:
 def kernel_lists(level: str) -> list[str]:
     """Names of its kernels for floats, bytes and halves ("": none), which instruction sets may share."""
 
+def fill_mask(
+    level: str,
+    logits: Floats,
+    top: NDArray[np.int32],
+    bottom: NDArray[np.int32],
+    down: Floats,
+    left: NDArray[np.int32],
+    right: NDArray[np.int32],
+    across: Floats,
+    out: NDArray[np.uint8],
+) -> None:
+    """Write the mask (H, W) of logits (K, h, w): for each row the two of `h` that it lies between and the weight of the
+    second, for each column the same of `w`.
+    """
+
 class TrainingKernels:
     """Depthwise convolution and batch norm with non-linearity, forward and backward (`native/training/`).
 
