@@ -6,7 +6,7 @@
 
 Measured: see the table in docs/native.md.
 
-The kernels are those of the lists in native/kernels.h and native/int8_kernels.h, which dispatch and tests read too;
+The kernels are those of the lists in native/kernels.h, masks.h and int8_kernels.h, which dispatch and tests read too;
 one that has no row here fails tests/house/test_native_kernels_benchmark.py. Shapes are Large's at 224x224, and for
 scores and masks LR-ASPP's. Instruction sets take turns; figures are medians. The calls go through Python's bindings,
 which check and pack the weights anew: microseconds, which weigh in the smallest rows. `block_work` and `stem_work`
@@ -187,6 +187,19 @@ def int8_kernels(kernels: Any) -> list[Work]:
     ]  # fmt: skip
 
 
+def mask_kernels(kernels: Any) -> list[Work]:
+    """The list of native/masks.h."""
+    draw, work = _Draw(), _works_of(kernels, "float32")
+    first = np.arange(640, dtype=np.int32) * 3 // 4
+    return [
+        work(
+            "widen", "480 to 640", 0,
+            draw.floats(480), first, np.minimum(first + 1, 479), draw.floats(640), draw.floats(640),
+        ),
+        work("highest", "11 x 640", 0, draw.floats(11, 640), draw.floats(11, 640), 0.25, np.zeros(640, np.uint8)),
+    ]  # fmt: skip
+
+
 def works(engine: ModuleType) -> list[tuple[Work, list[str]]]:
     """Every kernel, with the instruction sets that bring one of their own here."""
     lists = {name: engine.kernel_lists(name) for name, runs_here in engine.levels() if runs_here}
@@ -197,7 +210,7 @@ def works(engine: ModuleType) -> list[tuple[Work, list[str]]]:
 
     return [
         (work, own(kind))
-        for kind, of_precision in enumerate((float_kernels, int8_kernels, bf16_kernels))
+        for kind, of_precision in ((0, float_kernels), (0, mask_kernels), (1, int8_kernels), (2, bf16_kernels))
         for work in of_precision(engine.kernels)
         if own(kind)
     ]

@@ -18,13 +18,16 @@ typedef nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> MaskRow
 typedef nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu> WideLine;
 
 static Axis axis_of(const Cells& first, const Cells& second, const Weights& weight, long cells, size_t count) {
-  require(first.size() == count && second.size() == count && weight.size() == count, "a mask's axes have other lengths");
+  require(first.size() == count && second.size() == count && weight.size() == count,
+          "a mask's axes have other lengths");
+  bool within = true;
   int last = 0;
   for (size_t i = 0; i < count; i++) {
     const int a = first.data()[i], b = second.data()[i];
-    require(last <= a && a <= b && b < cells, "a mask looks past its logits, or not from one end to the other");
+    within = within && last <= a && a <= b && b < cells;
     last = a;
   }
+  require(within, "a mask looks past its logits, or not from one end to the other");
   return {first.data(), second.data(), weight.data(), static_cast<long>(count)};
 }
 
@@ -54,9 +57,10 @@ class Lines {
   long held_[2] = {-1, -1};
 };
 
-static void fill_mask(const std::string& name, In logits, Cells top, Cells bottom, Weights down, Cells left, Cells right,
-                      Weights across, Mask out) {
-  require(logits.ndim() == 3 && logits.shape(0) >= 1 && logits.shape(0) <= 255, "logits are (K, h, w), K from 1 to 255");
+static void fill_mask(const std::string& name, In logits, Cells top, Cells bottom, Weights down, Cells left,
+                      Cells right, Weights across, Mask out) {
+  require(logits.ndim() == 3 && logits.shape(0) >= 1 && logits.shape(0) <= 255,
+          "logits are (K, h, w), K from 1 to 255");
   const long classes = logits.shape(0), height = logits.shape(1), width = logits.shape(2);
   const Axis rows = axis_of(top, bottom, down, height, out.shape(0));
   const Axis columns = axis_of(left, right, across, width, out.shape(1));

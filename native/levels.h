@@ -59,7 +59,8 @@ inline const std::vector<Level>& levels() {
                                           avx2 && have_avxvnni()},
 #endif
                                          {"avx512", &avx512::table, &avx512::int8_table, &avx512::mask_table, avx512},
-                                         {"avx512vnni", &avx512::table, &avx512vnni::int8_table, &avx512::mask_table, vnni},
+                                         {"avx512vnni", &avx512::table, &avx512vnni::int8_table, &avx512::mask_table,
+                                          vnni},
                                          {"avx512vbmi", &avx512::table, &avx512vbmi::int8_table, &avx512::mask_table,
                                           vbmi, bf16 ? &avx512bf16::table : nullptr},
 #if defined(HSWISH_AMX) && defined(__linux__)

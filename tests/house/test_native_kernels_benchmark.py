@@ -29,11 +29,12 @@ def test_every_kernel_in_the_lists_has_a_row() -> None:
     kernels = library("a test").kernels
     listed = {
         kernel
-        for name in ("kernels.h", "int8_kernels.h")
+        for name in ("kernels.h", "masks.h", "int8_kernels.h")
         for kernel in re.findall(r"\(\*(\w+)\)", (REPOSITORY / "native" / name).read_text(encoding="utf-8"))
     }
     works = [
         *native_kernels.float_kernels(kernels),
+        *native_kernels.mask_kernels(kernels),
         *native_kernels.int8_kernels(kernels),
         *native_kernels.bf16_kernels(kernels),
     ]
