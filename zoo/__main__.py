@@ -24,19 +24,22 @@ ZOO = Path(__file__).parent
 HEADLINES = {"miou": "mIoU", "top1": "top-1"}
 
 
-def add(run: Path, name: str, command: str, data: str, note: str = "", folder: Path = ZOO) -> Path:
+def add(
+    run: Path, name: str, command: str, data: str, note: str = "", folder: Path = ZOO, model_file: Path | None = None
+) -> Path:
     """Copy the best model of `run` into the zoo as `name`, ARCHITECTURE.DATA, with its records.
 
     Args:
         command: what made the run.
         data: what it learnt from, in words.
         note: what a reader of its figures must know.
+        model_file: a model made of the run's, as `zoo.mean` does, in the place of its best one.
 
     Returns:
         The model's file.
     """
     source = RunFolder.open(run)
-    model = load(source.best)
+    model = load(model_file or source.best)
     config = source.read_config()
     about = {
         "data": data,
@@ -107,11 +110,12 @@ def main() -> None:
     parser.add_argument("--command", default="", help="what made the run")
     parser.add_argument("--data", default="", help="what it learnt from")
     parser.add_argument("--note", default="", help="what a reader of its figures must know")
+    parser.add_argument("--model", type=Path, help="made of the run's models (zoo.mean), in the place of its best one")
     given = parser.parse_args()
     if given.run is not None:
         if not (given.name and given.command and given.data):
             parser.error("a run needs a name, --command and --data")
-        print(add(given.run, given.name, given.command, given.data, given.note))
+        print(add(given.run, given.name, given.command, given.data, given.note, model_file=given.model))
     (ZOO / "README.md").write_text(table(), encoding="utf-8")
 
 
