@@ -6,10 +6,10 @@ Hardware:  a GPU (--set precision=bf16-mixed --set validate_epochs=25), or CPU c
 Time:      an H200 takes 30,000 pictures a second with Large, 49,000 with Small; by these rates
            200 epochs take 6 and 4 minutes, alone. With --keep-size 3, four teachers and both at once
            79 epochs of Large and 111 of Small took 12 minutes
-Aim:       top-1 93 to 94 Small, 95 to 96 Large; published: 92.57, 94.38 at 18.5 and 68.5 MMAdds, of pictures that were
-           not compressed. On 1,000 held out, of JPEG files of quality 75: at this recipe's 17.5 and 66.5 MMAdds Small and
-           Large, each taught by three networks, came to 93.0 and 93.0; with a third stride kept out (--keep-size 3, 60.8 and
-           227.5 MMAdds), taught by these, to 93.5 and 94.3, which zoo/ holds (zoo/README.md)
+Aim:       top-1 93 to 94 Small, 95 to 96 Large; published: 92.57, 94.38 at 18.5 and 68.5 MMAdds, of pictures that
+           were not compressed. On 1,000 held out, of JPEG files of quality 75: at this recipe's 17.5 and 66.5 MMAdds
+           Small and Large, each taught by three networks, came to 93.0 and 93.0; with a third stride kept out
+           (--keep-size 3, 60.8 and 227.5 MMAdds) and taught by these to 93.5 and 94.3, which zoo/ holds (zoo/README.md)
 Source:    the published figures are BSConv's (zeiss-microscopy/BSConv): SGD 0.1, 200 epochs, batch 128, crop and flip,
            stride 1 in the stem and the first stage. Changed: batches of 256 at 0.2, cosine, averaged weights,
            TrivialAugment, cutmix.
