@@ -48,7 +48,7 @@ class ExecuTorchEngine(ExportedEngine):
                 for name in (METADATA_KEY, INTERFACE_KEY)
                 if name in program.method_names
             }
-            method = program.load_method(_METHOD)
+            method = program.load_method(_METHOD)._method
         except (RuntimeError, ValueError, LookupError) as error:
             raise refused(path, "executorch", error, _LACKS, "a damaged .pte program; export it again") from error
         documents = read_documents(stored.get(METADATA_KEY), stored.get(INTERFACE_KEY), str(path))
@@ -59,8 +59,10 @@ class ExecuTorchEngine(ExportedEngine):
     def _infer(self, batch: NDArray[Any]) -> NDArray[Any]:
         import torch
 
-        (answer,) = self._method.execute([torch.from_numpy(np.ascontiguousarray(batch))])
-        return np.asarray(answer)  # a copy already: the program's own memory is overwritten by the next run
+        # Copied by numpy: the next run overwrites the program's own memory, and the runtime's own copy is made by
+        # torch on as many threads as torch likes, which costs more than one thread of ours even where they are free.
+        (answer,) = self._method([torch.from_numpy(np.ascontiguousarray(batch))], clone_outputs=False)
+        return np.array(answer.numpy())
 
     def operators(self) -> tuple[Operator, ...]:
         """Calls of XNNPACK, which are accelerated, and of the portable operators, which are not."""
