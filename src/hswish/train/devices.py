@@ -40,6 +40,9 @@ class Devices:
     """
 
     def __init__(self, precision: Precision = "32-true") -> None:
+        if torch.cuda.is_available():
+            # Products in TF32, as torch has convolutions anyway; without a choice Lightning asks for one in every run.
+            torch.set_float32_matmul_precision("high")
         several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and TorchElasticEnvironment.detect()
         if several:
             local = int(os.environ["LOCAL_WORLD_SIZE"])
