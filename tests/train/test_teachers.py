@@ -44,6 +44,23 @@ def test_they_answer_with_the_mean_of_their_probabilities(tmp_path: Path) -> Non
     assert Teachers([Teacher(first, student, "first")]).on_device
 
 
+def test_a_teacher_answers_as_its_network_without_its_norms() -> None:
+    student, big = network(0), network(1).double()  # random norms let single-precision rounding grow
+    for norm in (module for module in big.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        torch.nn.init.uniform_(norm.weight, 0.5, 2.0)
+        torch.nn.init.normal_(norm.bias)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        torch.nn.init.normal_(norm.running_mean)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 2.0)
+    teacher, pictures = Teacher(big, student, "big"), torch.randn(2, 3, 224, 224, dtype=torch.float64)
+    with torch.no_grad():
+        wanted = big(pictures)
+    assert torch.allclose(teacher(pictures), wanted, atol=1e-5 * float(wanted.abs().max()))
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in teacher.modules())
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in big.modules())  # the caller's own stays
+
+
 def test_a_run_keeps_them_all_and_names_them(colours: Path, tmp_path: Path) -> None:
     hswish.save(network(1), tmp_path / "big.safetensors")
     weight = 5 * np.eye(3, dtype=np.float32)[::-1]

@@ -5,6 +5,7 @@ On a processor it answers by the native engine where that was compiled, which ta
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hswish.models import DescribedModule, load
+from hswish.models.block import ConvNormAct
 from hswish.runtime.native import NativeEngine
 from hswish.runtime.native.library import choose_level, is_present, library
 from hswish.spec.errors import OptionError
@@ -52,7 +55,7 @@ class Teacher(nn.Module):
         ours, theirs = student.preprocess, model.preprocess
         if (ours.channels == "L") != (theirs.channels == "L"):
             raise OptionError(f"{name}: one of teacher and student sees grey and the other colour; use --in-channels")
-        self.model, self._opened = model.eval().requires_grad_(False), opened
+        self.model, self._opened = _folded(model.eval()).requires_grad_(False), opened
         self.size = None if theirs.resize == "shorter" else (theirs.height, theirs.width)
         self.scale, self.shift = (nn.Buffer(value) for value in _renormalisation(ours, theirs))
         self.flip = ours.channels != theirs.channels
@@ -105,6 +108,15 @@ def at_size_of(pictures: Tensor, logits: Tensor) -> Tensor:
     if logits.ndim == 4 and logits.shape[-2:] != pictures.shape[-2:]:
         logits = F.interpolate(logits, pictures.shape[-2:], mode="bilinear")
     return logits
+
+
+def _folded(model: DescribedModule) -> DescribedModule:
+    """A copy whose batch norms are part of the convolutions before them: where torch answers, a pass less over maps."""
+    model = copy.deepcopy(model)
+    for unit in [module for module in model.modules() if isinstance(module, ConvNormAct)]:
+        unit.conv = fuse_conv_bn_eval(unit.conv, unit.norm)
+        unit.norm = nn.Identity()  # type: ignore[assignment] # of a network that is not trained any more
+    return model
 
 
 def _engine(path: str | Path, halves: bool) -> NativeEngine:
