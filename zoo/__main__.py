@@ -56,8 +56,13 @@ def add(
     records = folder / name
     records.mkdir(exist_ok=True)
     recipe = config.recipe
-    # By name: where a teacher's file lay is nobody else's business.
-    recipe = recipe.with_changes({"distill.teacher": tuple(Path(name).stem for name in recipe.distill.teacher)})
+    recipe = recipe.with_changes(
+        {
+            "model_options": {**recipe.model_options, **config.options},  # as trained: flags win over the recipe
+            # By name: where a teacher's file lay is nobody else's business.
+            "distill.teacher": tuple(Path(name).stem for name in recipe.distill.teacher),
+        }
+    )
     (records / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=2) + "\n", encoding="utf-8")
     for made in ("metrics.jsonl", "curves.png"):
         shutil.copy(source.path / made, records / made)

@@ -13,6 +13,7 @@ from hswish.data import open_data
 from hswish.evaluate import evaluate
 from hswish.models import load, save
 from hswish.runtime import open_engine
+from hswish.spec.errors import DataError
 from hswish.train import Recipe, train
 from zoo.__main__ import add
 from zoo.mean import mean
@@ -56,19 +57,26 @@ def test_statistics_are_of_mixed_pictures(
     assert torch.allclose(norm.running_var, answers.var((0, 2, 3)), rtol=0.3, atol=0.01)
 
 
-def test_a_checkpoint_counts_by_its_averaged_weights(colours: Path, run: Path, tmp_path: Path) -> None:
+def test_a_run_counts_by_its_averaged_weights(colours: Path, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "mean.safetensors"
-    mean([run / "best.safetensors", run / "last.ckpt"], open_data(str(colours)), out)
+    mean([run / "best.safetensors", run], open_data(str(colours)), out)
     first, made = dict(load(run / "best.safetensors").named_parameters()), dict(load(out).named_parameters())
     last = torch.load(run / "last.ckpt", weights_only=True)["average"]
     for name, value in first.items():
         assert torch.allclose(made[name], (value + last[f"module.{name}"]) / 2, atol=1e-6), name
 
 
+def test_a_run_without_averaged_weights_is_refused(colours: Path, tmp_path: Path) -> None:
+    recipe = Recipe(epochs=1, batch_size=8, ema_decay=0.0)
+    run = train(colours, "mobilenet_v3_small", out=tmp_path / "run", recipe=recipe, workers=0, width_mult=0.35)
+    with pytest.raises(DataError, match="keeps no averaged weights; give a model file"):
+        mean([run.best, run.run], open_data(str(colours)), tmp_path / "mean.safetensors")
+
+
 def test_its_figures_are_measured_and_the_zoo_takes_it(colours: Path, run: Path, tmp_path: Path) -> None:
     out, folder = tmp_path / "mean.safetensors", tmp_path / "zoo"
     folder.mkdir()
-    headline = mean([run / "best.safetensors", run / "last.ckpt"], open_data(str(colours)), out)
+    headline = mean([run / "best.safetensors", run], open_data(str(colours)), out)
     measured = evaluate(open_engine(out), open_data(str(colours)), "val")
     file = add(run, "mobilenet_v3_small.colours", "hswish train", "colours", folder=folder, model_file=out)
     figures = load(file).description.metrics["val"]

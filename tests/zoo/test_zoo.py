@@ -54,6 +54,8 @@ def test_a_run_is_put_into_the_zoo(colours: Path, tmp_path: Path) -> None:
     ours, theirs = load(file).state_dict(), load(run.best).state_dict()
     for name, value in theirs.items():
         assert torch.allclose(ours[name].float(), value.float(), rtol=1e-3, atol=1e-4), name
+    kept = json.loads((folder / "mobilenet_v3_small.colours" / "recipe.json").read_text())
+    assert kept["model_options"] == {"width_mult": 0.35}  # a flag, which the recipe itself does not know
     page = table(folder)
     assert "mobilenet_v3_small.colours" in page
     assert "val top-1" in page

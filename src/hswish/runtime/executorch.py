@@ -48,7 +48,7 @@ class ExecuTorchEngine(ExportedEngine):
                 for name in (METADATA_KEY, INTERFACE_KEY)
                 if name in program.method_names
             }
-            method = program.load_method(_METHOD)._method
+            method = program.load_method(_METHOD)._method  # its `execute` knows no `clone_outputs`
         except (RuntimeError, ValueError, LookupError) as error:
             raise refused(path, "executorch", error, _LACKS, "a damaged .pte program; export it again") from error
         documents = read_documents(stored.get(METADATA_KEY), stored.get(INTERFACE_KEY), str(path))
@@ -60,7 +60,7 @@ class ExecuTorchEngine(ExportedEngine):
         import torch
 
         # Copied by numpy: the next run overwrites the program's own memory, and the runtime's own copy is made by
-        # torch on as many threads as torch likes, which costs more than one thread of ours even where they are free.
+        # torch, on as many threads as torch likes (docs/log.md).
         (answer,) = self._method([torch.from_numpy(np.ascontiguousarray(batch))], clone_outputs=False)
         return np.array(answer.numpy())
 
