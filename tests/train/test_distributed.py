@@ -157,6 +157,14 @@ def test_two_processes_make_the_steps_of_one(
     assert {path.name for path in (tmp_path / "1").iterdir()} == {path.name for path in (tmp_path / "2").iterdir()}
 
 
+def test_a_batch_without_a_readable_picture_is_left_out_everywhere(colours: Path, tmp_path: Path) -> None:
+    """The processes add up their gradients batch by batch, also where one of them has nothing to add."""
+    broken = colours / open_data(colours).items("train")[3].picture
+    broken.write_bytes(broken.read_bytes()[:60])
+    said = run(2, colours, tmp_path / "run", batch_size=2, accumulate=4, epochs=1)
+    assert len(losses(said)) == 4  # 30 pictures in 15 batches
+
+
 def test_a_death_ends_the_run_and_it_goes_on_from_there(colours: Path, tmp_path: Path) -> None:
     """The second process is killed: the first says so and ends; resumed, the run is the whole one's, bit for bit."""
     run(2, colours, tmp_path / "whole")

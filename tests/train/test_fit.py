@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import hswish
+from hswish.data import open_data
 from hswish.spec.errors import DataError, HswishError, ModelFileError, OptionError, SaveError
 from hswish.train import Interrupted, Recipe, Reporter, dry_run, resume, train
 from hswish.train.interrupt import StopRequest
@@ -167,7 +168,11 @@ def test_a_run_does_not_lie_inside_its_data(colours: Path, tmp_path: Path, monke
 def test_a_dry_run_minds_no_other_file(colours: Path, tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     (tmp_path / "project/config.json").write_text("{}")
-    dry_run(colours, "mobilenet_v3_small", out=tmp_path / "project", recipe=FAST, **TINY)
+    teacher = hswish.create_model("mobilenet_v3_small", num_classes=3, width_mult=0.35)
+    teacher.describe(classes=open_data(colours).classes)  # type: ignore[operator]
+    hswish.save(teacher, tmp_path / "teacher.safetensors")
+    taught = {"distill.weight": 0.5, "distill.teacher": str(tmp_path / "teacher.safetensors")}
+    dry_run(colours, "mobilenet_v3_small", out=tmp_path / "project", recipe=FAST, changes=taught, **TINY)
     assert (tmp_path / "project/dry-run.png").is_file()
 
 

@@ -261,12 +261,17 @@ def test_a_compiled_step_is_the_plain_one(backend: str, monkeypatch: pytest.Monk
         ("mobilenet_v3_small", {"optimizer": "sgd", "clip_norm": 1.0, "label_smoothing": 0.1}),
         ("lraspp_mobilenet_v3_small", {"loss.stride": 2, "loss.region": "lovasz", "loss.auxiliary": 0.4}),
         ("lraspp_mobilenet_v3_small", {"loss.region": "dice", "loss.pixel": "focal"}),
+        ("mobilenet_v3_small", {"distill.weight": 0.5}),
+        ("lraspp_mobilenet_v3_small", {"distill.weight": 0.5}),
     ],
 )
 def test_a_step_asks_nothing_of_the_device(name: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """On `meta` there is no value to give, as there is none while a GPU records."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows no `meta`
+    shape = (4, 3, 32, 32) if name.startswith("lraspp") else (4, 3)
+    teacher = (lambda pictures: torch.zeros(shape, device=pictures.device)) if "distill.weight" in changes else None
     made = learner(network(name), PLAIN.with_changes(changes), class_weights=torch.ones(3))
+    made.teacher = teacher  # type: ignore[assignment]
     made.body.to("meta")
     made.criterion.to("meta")
     for group in made.optimizer.param_groups:
@@ -329,6 +334,25 @@ def test_fp16_makes_the_step_of_float32(monkeypatch: pytest.MonkeyPatch, optimiz
         losses.append([made.step([batch(16)], number, lr).loss for number in range(6)])
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
     assert losses[1][5] < losses[1][0] - 0.05
+
+
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
+def test_a_run_goes_on_after_a_step_left_out(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that is no number: nothing moves, and the next step is that of a run that never saw it."""
+    recipe = PLAIN.with_changes({"precision": precision, "kernels": "torch", "on_nan": "skip", "clip_norm": 1.0})
+    broken = batch(8, seed=1)
+    broken.pictures[3] = float("nan")
+    weights = []
+    for skips in (False, True):
+        made = Learner(network(), recipe, halving_devices(monkeypatch) if precision == "16-mixed" else Devices())
+        made.begin_epoch(0)
+        if skips:
+            with pytest.raises(NotFinite):
+                made.step([broken], 0, lr=0.1)
+        made.step([batch(8)], 1, lr=0.1)
+        weights.append([weight.detach() for weight in made.model.parameters()])
+    exact = precision == "32-true"  # the loss scale is halved, and with it where fp16 rounds
+    assert all(torch.allclose(*pair, rtol=0, atol=0 if exact else 2e-3) for pair in zip(*weights, strict=True))
 
 
 def test_an_overflow_of_fp16_halves_the_scale_and_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

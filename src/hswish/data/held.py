@@ -27,7 +27,7 @@ from hswish.data.order import checked_batch_size, epoch_order
 from hswish.data.problems import BadFile, raise_fatal
 from hswish.data.recorded import Recorded
 from hswish.data.splits import stable_hash
-from hswish.data.workers import KeySampler, data_loader
+from hswish.data.workers import KeySampler, data_loader, worker_deaths
 from hswish.spec.errors import DataError, OptionError
 from hswish.spec.preprocess import Preprocess
 
@@ -207,7 +207,8 @@ def _decoded(dataset: PictureDataset, preprocess: Preprocess, device: torch.devi
     items: list[int] = []
     bad: list[BadFile] = []
     loaded = iter(loader)  # forks the loading processes, which must be done before there is a thread
-    with fetching_ahead(plain.source, plain.items, batches) as ahead:
+    deaths = worker_deaths("try again with --workers 0")
+    with deaths, fetching_ahead(plain.source, plain.items, batches) as ahead:
         for number, batch in enumerate(loaded):
             if ahead is not None:
                 ahead.reached(number)

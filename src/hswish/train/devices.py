@@ -37,6 +37,7 @@ class Devices:
     Attributes:
         fabric: Lightning's own handle.
         rank, world_size: which of how many processes this is.
+        local_world_size: how many of them are on this machine.
     """
 
     def __init__(self, precision: Precision = "32-true") -> None:
@@ -44,15 +45,15 @@ class Devices:
             # Products in TF32, as torch has convolutions anyway; without a choice Lightning asks for one in every run.
             torch.set_float32_matmul_precision("high")
         several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and TorchElasticEnvironment.detect()
+        local = int(os.environ["LOCAL_WORLD_SIZE"]) if several else 1
         if several:
-            local = int(os.environ["LOCAL_WORLD_SIZE"])
             strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment())
             nodes = int(os.environ["WORLD_SIZE"]) // local
             self.fabric = Fabric(devices=local, num_nodes=nodes, strategy=strategy, precision=precision)
             self.fabric.launch()
         else:
             self.fabric = Fabric(accelerator="auto", devices=1, precision=precision)
-        self.rank, self.world_size = self.fabric.global_rank, self.fabric.world_size
+        self.rank, self.world_size, self.local_world_size = self.fabric.global_rank, self.fabric.world_size, local
 
     def __enter__(self) -> Devices:
         return self
@@ -111,6 +112,12 @@ class Devices:
     def adding_up(self, network: nn.Module, more_to_come: bool) -> AbstractContextManager[Any]:
         """Context of a backward pass; gradients travel between processes after a step's last one only."""
         return self.fabric.no_backward_sync(network, enabled=more_to_come and self.world_size > 1)  # type: ignore[arg-type]
+
+    def forget_step(self) -> None:
+        """Leave out a step whose gradients are there: the loss scale of fp16 takes note of them, as it must of each."""
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        if scaler is not None:
+            scaler.update()
 
 
 @contextmanager

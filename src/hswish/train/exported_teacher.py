@@ -73,7 +73,7 @@ class ExportedTeacher(nn.Module):
         """See `examined`; a program may also have been exported for one number of pictures alone."""
         preprocess = self.engine.description.preprocess
         for count in (1, 3):
-            shape = count, len(preprocess.channels), preprocess.height, preprocess.width
+            shape = count, preprocess.channel_count, preprocess.height, preprocess.width
             self.engine.run(np.zeros(shape, np.float32))
         return examined(self.engine, source, batch_size)
 

@@ -23,8 +23,8 @@ from hswish.data import (
 from hswish.hub import locate
 from hswish.models import DescribedModule, create_model, load
 from hswish.spec.architecture import make_options, task_of
-from hswish.spec.artifact import read_description
 from hswish.spec.errors import DataError, OptionError, SaveError
+from hswish.spec.files import expanded
 from hswish.train.devices import Devices, LostProcess
 from hswish.train.dry_run import Rehearsal, rehearse
 from hswish.train.largest_batch import largest_batch
@@ -35,8 +35,8 @@ from hswish.train.recipe_files import load_recipe
 from hswish.train.reporter import Reporter
 from hswish.train.run_folder import RunConfig, RunFolder
 from hswish.train.sizes import choose_preprocess
-from hswish.train.teachers import examine, open_teachers
-from hswish.train.transfer import LEARNING_OPTIONS, OWN_OPTIONS, grows_from, transfer
+from hswish.train.teachers import AnyTeacher, examine, open_teachers
+from hswish.train.transfer import inherited_options, not_inherited, transfer
 
 _RECIPE_OF = {
     "digits": "digits",
@@ -138,7 +138,7 @@ def _prepared(
     options: dict[str, Any],
 ) -> Iterator[tuple[RunConfig, Trainer]]:
     """Everything that a run needs, before anything of it is written; arguments as of `train`."""
-    inherited = _options_of(weights, model) if weights is not None else {}
+    inherited = inherited_options(weights, model) if weights is not None else {}
     make_options(model, **{**inherited, **options})  # a mistyped name shows before any data is read
     name, plan = _choose_recipe(recipe, data, model)
     changes = dict(changes or {})
@@ -158,7 +158,7 @@ def _prepared(
         config = RunConfig(
             data=_absolute(data),
             model=model,
-            options={**inherited, **_not_inherited(plan.model_options, inherited, model), **options},
+            options={**inherited, **not_inherited(plan.model_options, inherited, model), **options},
             classes=source.classes,
             recipe_name=name,
             recipe=plan,
@@ -171,10 +171,12 @@ def _prepared(
         if config.weights is not None:
             reporter.note(_start_from(config.weights, network, plan))
         config = replace(config, preprocess=network.preprocess)
+        teacher = open_teachers([Path(name) for name in teachers], network, plan, devices.device)
         if auto:
-            config = _with_largest_batch(config, network, source, devices, reporter)
-        trainer = _build_trainer(config, network, source, run, devices, reporter)
-        yield config, trainer
+            config = _with_largest_batch(config, network, source, devices, teacher, reporter)
+        for line in examine(teacher, source, config.recipe.batch_size):
+            reporter.note(line)
+        yield config, _build_trainer(config, network, source, run, devices, teacher, reporter)
 
 
 def resume(
@@ -211,7 +213,9 @@ def resume(
         network = _build_model(config, source)
         assert config.preprocess is not None
         network.describe(preprocess=config.preprocess)
-        trainer = _build_trainer(config, network, source, folder, devices, reporter)
+        copies = folder.teachers(config.recipe.distill.teacher)
+        teacher = open_teachers(copies, network, config.recipe, devices.device)
+        trainer = _build_trainer(config, network, source, folder, devices, teacher, reporter)
         try:
             trainer.restore(state)
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
@@ -219,24 +223,6 @@ def resume(
         if trainer.at.finished:
             reporter.note(f"{run}: already finished after {trainer.at.epoch} epochs")
         return _run(trainer)
-
-
-def _options_of(weights: str | Path, model: str) -> dict[str, Any]:
-    """What makes `weights` the network it is (width, padding, epsilon, ...); nothing where it is another one."""
-    description = read_description(locate(weights))
-    if grows_from(model, description.model):
-        own: tuple[str, ...] = OWN_OPTIONS
-    elif description.model == model:
-        own = LEARNING_OPTIONS
-    else:  # refused with the remedy when its weights are copied
-        return {}
-    return {name: value for name, value in description.options.items() if name not in own}
-
-
-def _not_inherited(asked: dict[str, Any], inherited: dict[str, Any], model: str) -> dict[str, Any]:
-    """Those of a recipe's options that `inherited` weights leave at their defaults; what they chose stays."""
-    usual = make_options(model)
-    return {name: value for name, value in asked.items() if inherited.get(name) in (None, getattr(usual, name, None))}
 
 
 def _check_outside(out: Path, data: str | Path) -> None:
@@ -247,7 +233,7 @@ def _check_outside(out: Path, data: str | Path) -> None:
 
 def _absolute(path: str | Path) -> str:
     """The path so that a run can be resumed from anywhere; a built-in data set's name stays."""
-    found = Path(path).expanduser()
+    found = expanded(path)
     return str(found.resolve()) if found.exists() else str(path)
 
 
@@ -312,6 +298,7 @@ def _build_trainer(
     source: DataSource,
     run: RunFolder,
     devices: Devices,
+    teacher: AnyTeacher | None,
     reporter: Reporter,
 ) -> Trainer:
     recipe = config.recipe
@@ -322,11 +309,6 @@ def _build_trainer(
         reporter.note(f"skipped {name}: {reason}")
     reporter.note(_describe_data(source))
     weights = _class_weights(source, recipe)
-    resumed = run.config.exists()  # it has copies of the teachers
-    files = run.teachers(recipe.distill.teacher) if resumed else [Path(name) for name in recipe.distill.teacher]
-    teacher = open_teachers(files, model, recipe, devices.device) if files else None
-    for line in examine(teacher, source, recipe.batch_size) if not resumed else ():
-        reporter.note(line)
     learner = Learner(model, recipe, devices, class_weights=weights, teacher=teacher)
     dataset = train_dataset(source, recipe.augment, model.preprocess, recipe.seed)
     return Trainer(learner, source, dataset, recipe, run, reporter, workers=config.workers)
@@ -348,12 +330,17 @@ def _class_weights(source: DataSource, recipe: Recipe) -> torch.Tensor | None:
 
 
 def _with_largest_batch(
-    config: RunConfig, model: DescribedModule, source: DataSource, devices: Devices, reporter: Reporter
+    config: RunConfig,
+    model: DescribedModule,
+    source: DataSource,
+    devices: Devices,
+    teacher: AnyTeacher | None,
+    reporter: Reporter,
 ) -> RunConfig:
     """`config` with the largest batch that fits; it is part of the run from here on, so that resuming is exact."""
     state = torch.get_rng_state()
-    size = devices.world_size * largest_batch(model, config.recipe, devices, len(source.splits.get("train", ())))
-    size = devices.leaders(size)
+    pictures = len(source.splits.get("train", ()))
+    size = devices.leaders(devices.world_size * largest_batch(model, config.recipe, devices, pictures, teacher))
     torch.set_rng_state(state)
     reporter.note(
         f"batch size {size}: the largest that fits; the recipe's learning rate is for {config.recipe.batch_size}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,18 +13,24 @@ from torch import Tensor
 from hswish.data import Batch
 from hswish.models import DescribedModule
 from hswish.spec.errors import OptionError
+from hswish.spec.memory import free_bytes
 from hswish.train.devices import Devices
 from hswish.train.learner import Learner
 from hswish.train.recipe import Recipe
+from hswish.train.teachers import AnyTeacher
 
 _SHARE = 0.8
 """Part of the free memory that a step may take; the rest is for loaders, validation and bad luck."""
 _MOST = 4096
 _TRIALS = (2, 6)
+_UNTOLD = 4 << 30
+"""Bytes that are taken to be free where the system does not say."""
 
 
-def largest_batch(model: DescribedModule, recipe: Recipe, devices: Devices, most: int) -> int:
-    """Pictures that the steps of `recipe` can take at once, up to `most`.
+def largest_batch(
+    model: DescribedModule, recipe: Recipe, devices: Devices, most: int, teacher: AnyTeacher | None = None
+) -> int:
+    """Pictures that the steps of `recipe` can take at once, up to `most`, which is how many there are.
 
     Memory grows with the batch along a line, which two small steps give; on a GPU the size it
     promises is then tried. Below 8 any number, above it a multiple of 8, which suits the hardware.
@@ -33,9 +38,9 @@ def largest_batch(model: DescribedModule, recipe: Recipe, devices: Devices, most
     Raises:
         OptionError: not even two pictures fit, which is what batch norm needs.
     """
-    learner = Learner(copy.deepcopy(model), recipe, devices)
+    learner = Learner(copy.deepcopy(model), recipe, devices, teacher=teacher)
     learner.begin_epoch(recipe.finetune.freeze_epochs)  # nothing frozen: the larger half of the run
-    budget = _SHARE * _free_bytes(devices.device)
+    budget = _SHARE * (_free_bytes(devices) - (most * _picture_bytes(model) if recipe.held else 0))
     few, more = _TRIALS
     _cost(learner, few)  # the first step also allocates the optimizer's state
     low, high = _cost(learner, few), _cost(learner, more)
@@ -95,13 +100,15 @@ def _peak(device: torch.device) -> Iterator[list[int]]:
     result[0] = sum(kept.values())
 
 
-def _free_bytes(device: torch.device) -> int:
-    """Memory that may still be taken; on a CPU also by the limit of the container."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
-    free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")] or [4 << 30]
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.exists() and used.exists() and (most := limit.read_text().strip()).isdigit():
-        free.append(int(most) - int(used.read_text()))
-    return min(free)
+def _free_bytes(devices: Devices) -> int:
+    """Memory that this process may still take."""
+    if devices.device.type == "cuda":
+        return torch.cuda.mem_get_info(devices.device)[0]
+    return (free_bytes() or _UNTOLD) // devices.local_world_size
+
+
+def _picture_bytes(model: DescribedModule) -> int:
+    """Of one picture that the device holds, and of its mask."""
+    preprocess = model.preprocess
+    planes = preprocess.channel_count + (model.description.task == "segmentation")
+    return planes * preprocess.height * preprocess.width

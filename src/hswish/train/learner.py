@@ -178,6 +178,7 @@ class Learner:
         except NotFinite:
             for buffer, before in zip(self.body.buffers(), statistics, strict=skips):
                 buffer.copy_(before)
+            self.devices.forget_step()
             raise
         (self._recorded.update if self._recorded is not None else self._update)()
         return Step(loss, round(pictures))

@@ -114,17 +114,20 @@ class Trainer:
                 self._checkpoint()
 
     def _windows(self, epoch: int, start: int) -> Iterator[list[Batch]]:
-        """The batches of each step of an epoch, from step `start` on; what bad files left of them."""
+        """The batches of each step of an epoch, from step `start` on, less those that bad files left empty.
+
+        A batch that is empty in one process is left out in all: they add up their gradients batch by batch.
+        """
         count = self.recipe.accumulate
         batches = self.loader.epoch(epoch, start_batch=start * count)
         while window := list(itertools.islice(batches, count)):
             for batch in window:
                 self._note_bad(batch.bad)
-            yield [batch for batch in window if len(batch)]
+            yield [batch for batch in window if not self.devices.any(not len(batch))]
 
     def _train_step(self, batches: list[Batch]) -> None:
         at, step = self.at, self.at.epoch * self.steps + self.at.step
-        if self.devices.any(not batches):  # bad files left a process nothing to do
+        if not batches:
             return
         lr = learning_rate(step, self.steps, self.recipe)
         try:

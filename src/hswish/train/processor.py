@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-from hswish.data.cores import available_cores
+from hswish.spec.cores import available_cores
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _MMAP_MAX = -3, -1, -4
 """mallopt's names in glibc's malloc.h"""

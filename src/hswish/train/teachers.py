@@ -35,8 +35,10 @@ class Teachers(nn.Module):
 AnyTeacher = Teacher | ExportedTeacher | ForeignTeacher | Teachers
 
 
-def open_teachers(files: Sequence[Path], student: DescribedModule, recipe: Recipe, device: torch.device) -> AnyTeacher:
-    """The teachers in one or more files, each a model of ours or another library's `.onnx` or `.pt2`.
+def open_teachers(
+    files: Sequence[Path], student: DescribedModule, recipe: Recipe, device: torch.device
+) -> AnyTeacher | None:
+    """The teachers in some files, each a model of ours or another library's `.onnx` or `.pt2`; None: there are none.
 
     Raises:
         HswishError: no model there, or none for this student.
@@ -52,7 +54,7 @@ def open_teachers(files: Sequence[Path], student: DescribedModule, recipe: Recip
         return Teacher.open(file, student, native=native, halves=halves)
 
     opened = [opened_one(file) for file in files]
-    return opened[0] if len(opened) == 1 else Teachers(opened)
+    return Teachers(opened) if len(opened) > 1 else next(iter(opened), None)
 
 
 def examine(teacher: AnyTeacher | None, source: DataSource, batch_size: int) -> Iterator[str]:

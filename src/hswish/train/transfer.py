@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 
+from hswish.hub import locate
 from hswish.models import DescribedModule
-from hswish.spec.architecture import Block
+from hswish.spec.architecture import Block, make_options
+from hswish.spec.artifact import read_description
 from hswish.spec.errors import OptionError
 
 _CLASS_LAYERS = ("head.classifier", "head.project_")
-LEARNING_OPTIONS = ("num_classes", "dropout", "bn_momentum")
+_LEARNING_OPTIONS = ("num_classes", "dropout", "bn_momentum")
 """Options that say how a network learns, or what: those of the weights it starts from do not count."""
-OWN_OPTIONS = (*LEARNING_OPTIONS, "reduced_tail", "tail", "output_stride", "keep_size")
+_OWN_OPTIONS = (*_LEARNING_OPTIONS, "reduced_tail", "tail", "output_stride", "keep_size")
 """Options that a segmenter does not take over from the classifier whose backbone it starts from."""
 
 
-def grows_from(model: str, start: str) -> bool:
+def _grows_from(model: str, start: str) -> bool:
     """Whether `model` is the segmenter on the backbone of the classifier `start`."""
     return model == f"lraspp_{start}"
+
+
+def inherited_options(weights: str | Path, model: str) -> dict[str, Any]:
+    """What makes `weights` the network it is (width, padding, epsilon, ...); nothing where it is another one."""
+    description = read_description(locate(weights))
+    if _grows_from(model, description.model):
+        own: tuple[str, ...] = _OWN_OPTIONS
+    elif description.model == model:
+        own = _LEARNING_OPTIONS
+    else:  # refused with the remedy when its weights are copied
+        return {}
+    return {name: value for name, value in description.options.items() if name not in own}
+
+
+def not_inherited(asked: dict[str, Any], inherited: dict[str, Any], model: str) -> dict[str, Any]:
+    """Those of a recipe's options that `inherited` weights leave at their defaults; what they chose stays."""
+    usual = make_options(model)
+    return {name: value for name, value in asked.items() if inherited.get(name) in (None, getattr(usual, name, None))}
 
 
 @torch.no_grad()
@@ -31,7 +54,7 @@ def transfer(start: DescribedModule, model: DescribedModule, classes: tuple[str,
         OptionError: the two are different networks.
     """
     ours, theirs = model.architecture, start.architecture
-    grown = grows_from(ours.name, theirs.name)
+    grown = _grows_from(ours.name, theirs.name)
     if ours.name != theirs.name and not grown:
         backbone = ours.name.removeprefix("lraspp_")
         also = "" if backbone == ours.name else f"; or start from a {backbone}"
