@@ -61,6 +61,13 @@ TRAIN = ("train", "{data}", "-m", "mobilenet_v3_small", "-o", "{out}")
         (("predict", "{model}", "{data}", "--top", "0"), "Invalid value for '--top'"),
         (("predict", "{model}", "{data}", "--batch-size", "-3"), "Invalid value for '--batch-size'"),
         (("predict", "{model}"), "Missing argument 'sources'"),
+        (("predict", "{model}", "~nosuchuser/x.png"), "~nosuchuser/x.png: no such file"),
+        (("eval", "{model}", "~nosuchuser/x"), "~nosuchuser/x: no such folder or zip"),
+        (("export", "{model}", "--weight-bits", "7"), "--weight-bits belong to --int8; add it"),
+        (
+            ("export", "{model}", "--int8", "--int8-weights", "--calibrate", "{data}"),
+            "--int8-weights and --int8 are two types of one weight",
+        ),
         (("info", "mobilenet_v3_small", "--size", "0"), "--size takes 224 or 360x480"),
         (("info", "mobilenet_v3_small", "--num-classes", "-1"), "num_classes must be 1 to 1048576"),
         (("info", "{model}", "--width-mult", "1"), "a file has its options fixed; leave width_mult out"),

@@ -471,6 +471,25 @@ def test_foreign_shards_that_do_not_fit(tmp_path, members, words):
         open_data(tar_of(tmp_path / "s/0.tar", members))
 
 
+@pytest.mark.parametrize(
+    ("classes", "cls", "words"),
+    [
+        ("sky\n\nroad\ncar", "0", r"classes\.txt: line 2 is blank"),
+        ("sky\nroad\nsky", "0", r"classes\.txt: class 'sky' stands on lines 1 and 3"),
+        ("", "0", r"classes\.txt: is empty"),
+        ("K\u00e4fer", "0", r"classes\.txt: is not UTF-8"),
+        (None, "99999999", r"a \.cls speaks of class 99999999; 1048576"),
+        ("sky\nroad", "\u00b2", r"classes\.txt: does not name the class"),
+    ],
+)
+def test_class_names_of_foreign_shards_are_those_of_a_folder(tmp_path, classes, cls, words):
+    (tmp_path / "s").mkdir()
+    if classes is not None:
+        (tmp_path / "s/classes.txt").write_text(classes, encoding="latin-1")
+    with pytest.raises(DataError, match=words):
+        open_data(tar_of(tmp_path / "s/0.tar", [("a.png", png()), ("a.cls", cls.encode())]))
+
+
 @pytest.mark.parametrize("keep", [100, 1300])
 def test_a_foreign_shard_that_is_cut_short(tmp_path, keep):
     (tmp_path / "s").mkdir()

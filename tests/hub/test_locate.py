@@ -40,6 +40,7 @@ def test_a_model_from_the_web(web: Web, model_file: Path) -> None:
         assert hswish.load(address).classes == ("cat", "dog")
         assert hswish.Predictor(address).classes == ("cat", "dog")
     assert len([request for request in web.requests if "if-none-match" not in request.headers]) == 1
+    assert locate(web.url("/a/model.safetensors").replace("http", "HTTP")).read_bytes() == model_file.read_bytes()
     with pytest.raises(DownloadError, match="wrong bytes"):
         locate(web.url("/a/model.safetensors") + "#sha256=00000000")
     with pytest.raises(OptionError, match="a checksum is written"):

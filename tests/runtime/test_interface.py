@@ -43,7 +43,18 @@ def test_an_interface_survives_its_file_and_other_processes(colour_engine) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{", '{"takes": "sound"}', '{"new": 1}', '{"size": "ab"}', '{"size": [0, 3]}', "[" * 100_000]
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        '{"takes": "sound"}',
+        '{"new": 1}',
+        '{"size": "ab"}',
+        '{"size": [0, 3]}',
+        '{"size": [Infinity, 1]}',
+        "[" * 100_000,
+    ],
 )
 def test_a_malformed_interface_is_named(text: str) -> None:
     with pytest.raises(ModelFileError, match=r"net\.onnx: its hswish_interface"):

@@ -85,6 +85,15 @@ def test_bad_pictures_are_reported_and_skipped(colour_engine, picture_folder: Pa
             predictor(source)
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_what_came_before_an_error_is_handed_on(colour_engine, tmp_path: Path, batch_size: int) -> None:
+    for last, error in ((tmp_path / "gone.jpg", DataError), (b"junk", PictureError)):
+        results = Predictor(colour_engine()).stream([RED, RED, RED, last], batch_size=batch_size)
+        assert [next(results).label for _ in range(3)] == ["red"] * 3
+        with pytest.raises(error):
+            next(results)
+
+
 def test_user_errors_name_the_remedy(colour_engine, tmp_path: Path) -> None:
     predictor = Predictor(colour_engine())
     with pytest.raises(DataError, match=r"gone\.jpg: no such file"):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import http.server
 import io
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -136,6 +137,11 @@ class Site(http.server.BaseHTTPRequestHandler):
         Image.fromarray(np.full((6, 8, 3), (0, 255, 0), np.uint8)).save(buffer, "PNG")
         pages = {"/a%20b.png": buffer.getvalue(), "/page.png": b"<html>no picture</html>"}
         pages["/K%C3%A4fer.png?q=%C3%A4"] = buffer.getvalue()
+        if self.path == "/away.png":
+            self.send_response(302)
+            self.send_header("Location", "ftp://127.0.0.1:9/x.png")
+            self.end_headers()
+            return
         self.send_response(200 if self.path in pages else 404)
         self.end_headers()
         self.wfile.write(pages.get(self.path, b""))
@@ -166,6 +172,8 @@ def test_pictures_by_address(site: str, colour_engine) -> None:
         predictor(f"{site}/gone.png")
     with pytest.raises(PictureError, match="cannot be fetched"):
         predictor("http://127.0.0.1:9/x.png")
+    with pytest.raises(PictureError, match=r"sends on to ftp://127\.0\.0\.1:9/x\.png"):
+        predictor(f"{site}/away.png")
     for odd in ("http://", "http://[", "https://127.0.0.1:99999/x.png", "http://127.0.0.1:9/x y\n.png"):
         with pytest.raises(PictureError, match="cannot be fetched"):
             predictor(odd)
@@ -176,6 +184,14 @@ def test_an_address_that_never_ends_is_given_up(site: str, monkeypatch: pytest.M
     (named,) = expand_sources([f"{site}/a%20b.png"])
     with pytest.raises(PictureError, match=r"cannot be fetched \(not there after 0 s\)"):
         named.read()
+
+
+def test_a_video_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hswish.runtime.video._TIMEOUT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/clip.mp4"
+        with pytest.raises(PictureError, match=r"clip\.mp4: not a video that can be read"):
+            expected_frames(address)
 
 
 def test_an_address_that_does_not_answer_stops_no_list(site: str, colour_engine) -> None:

@@ -110,6 +110,8 @@ def test_a_file_gives_back_the_same_codes(tmp_path: Path) -> None:
         ({"values": {}}, "damaged"),
         ({"nodes": [{"type": "Explosion", "name": "x"}]}, "Explosion"),
         ({"nodes": 3}, "damaged"),
+        ({"weight_bits": float("inf")}, "damaged"),
+        ({"nodes": [{"type": "Linear", "name": "conv", "inputs": [], "shape": [1, 3]}]}, "damaged"),
     ],
 )
 def test_damaged_files_are_named(tmp_path: Path, change: dict, reason: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
 import sys
@@ -19,6 +18,7 @@ from PIL import Image
 from hswish.bench.process import Timed, take_turns
 from hswish.runtime import Engine, engines_for, interface_of, open_engine
 from hswish.runtime.engine import companions, engine_names
+from hswish.spec.cores import available_cores
 from hswish.spec.errors import HswishError, MissingPackageError, ModelFileError, OptionError, unknown_name
 
 _PACKAGES = {
@@ -207,7 +207,7 @@ def machine(engines: Sequence[str]) -> dict[str, Any]:
             versions[engine] = "unknown"
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_cores(),
         "system": platform.platform(),
         "versions": versions,
     }

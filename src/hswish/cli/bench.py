@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -76,8 +75,9 @@ def bench_command(
 
 
 def _threads(text: str) -> list[int]:
-    every = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    found = [every if part.strip() == "all" else part.strip() for part in text.split(",")]
+    from hswish.spec.cores import available_cores
+
+    found = [available_cores() if part.strip() == "all" else part.strip() for part in text.split(",")]
     if not all(str(part).isascii() and str(part).isdigit() and 1 <= int(part) <= 256 for part in found):
         raise OptionError(f"--threads takes numbers from 1 to 256 and all, as in 1,all; not {text!r}")
     return list(dict.fromkeys(int(part) for part in found))

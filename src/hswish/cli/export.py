@@ -106,8 +106,10 @@ def export_command(
     )
     if int8 and calibrate is None:
         raise OptionError("--int8 looks at real pictures first: name labelled ones with --calibrate DATA")
-    if not int8 and (qat or allow_drop or sensitivity or squeeze or calibrate):
-        raise OptionError("--calibrate, --qat, --allow-drop, --sensitivity and --squeeze belong to --int8; add it")
+    if not int8 and (qat or allow_drop or sensitivity or squeeze or calibrate or weight_bits != 8):
+        raise OptionError(
+            "--calibrate, --qat, --allow-drop, --sensitivity, --squeeze and --weight-bits belong to --int8; add it"
+        )
     folder = file.parent if Path(model).exists() else Path()  # a fetched model lies in the cache
     stem = (out or folder) / file.stem
     formats = [name.strip() for name in format_.split(",") if name.strip()]

@@ -27,8 +27,13 @@ def predict_command(
         Path | None, typer.Option("--out", "-o", help="Folder for overlays and masks; predictions/ for segmentation.")
     ] = None,
     top: Annotated[
-        int, typer.Option(min=1, help="Labels to print (of a mask: classes by their share of the pixels).")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Labels to print (of a mask: classes by their share of the pixels); 1, in JSON 5 or all of a mask.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 8,
     engine: Annotated[str | None, typer.Option(help="What runs the model; the best one here by default.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, max=256, help="Processor threads.")] = None,
@@ -83,9 +88,9 @@ def predict_command(
         for result in predictor.stream(found, batch_size=batch_size, on_bad=skip):
             files = _write(result, out, names) if out is not None else {}
             if json_:
-                print_json({**result.to_dict(), **files}, indent=None)
+                print_json({**(result.to_dict(top) if top else result.to_dict()), **files}, indent=None)
             else:
-                _print(result, top)
+                _print(result, top or 1)
             done += 1
             update(done + len(bad), total)
     if len(bad) > 0.1 * (done + len(bad)):

@@ -4,8 +4,8 @@
     (layouts, splits,   (source)            (dataset, augment)         (loader, eval_loader)
      shards)
 
-Only `loader`, `mixing` and `workers`, which train, import torch, only `augment` albumentations and only
-`digits` scikit-learn; every name here loads its file when it is first used.
+What training alone uses imports torch (`loader`, `held`, `mixing`, `batch_augment`, `workers`, ...), only `augment`
+albumentations and only `digits` scikit-learn; every name here loads its file when it is first used.
 """
 
 from __future__ import annotations

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hswish.data.augment import EvalTransform
-from hswish.data.cores import available_cores
 from hswish.data.dataset import PictureDataset, Sample
 from hswish.data.order import checked_batch_size
 from hswish.data.problems import BadFile
 from hswish.data.source import DataSource
+from hswish.spec.cores import available_cores
 from hswish.spec.errors import OptionError
 
 _MAX_THREADS = 8

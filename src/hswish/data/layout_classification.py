@@ -59,9 +59,8 @@ def _split_roots(tree: Tree) -> dict[str, str]:
 
 def _by_class(tree: Tree, roots: dict[str, str]) -> dict[str, dict[str, list[str]]]:
     """Picture names by split and class."""
-    found: dict[str, dict[str, list[str]]] = {}
     split_by_top = {root.rstrip("/"): split for split, root in roots.items()}
-    found = {split: defaultdict(list) for split in roots}
+    found: dict[str, dict[str, list[str]]] = {split: defaultdict(list) for split in roots}
     for name in tree.pictures():
         top = "" if UNSPLIT in roots else name.split("/", 1)[0]
         split = split_by_top.get(top)

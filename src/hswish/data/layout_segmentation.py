@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from hswish.data.class_names import parse_class_names
 from hswish.data.layout_base import UNSPLIT, Layout, split_folders, split_of
 from hswish.data.source import Item
 from hswish.data.tree import CLASSES_FILE, Tree
@@ -24,7 +25,7 @@ def read_segmentation(tree: Tree) -> Layout:
     classes = read_classes(tree)
     pictures, masks = _by_key(tree, "images"), _by_key(tree, "masks")
     for key in sorted(set(pictures) | set(masks)):
-        _check_pair(tree, key, pictures.get(key), masks.get(key))
+        _check_pair(tree, pictures.get(key), masks.get(key))
 
     skipped: dict[str, str] = {}
     splits: defaultdict[str, list[Item]] = defaultdict(list)
@@ -45,23 +46,7 @@ def read_classes(tree: Tree) -> tuple[str, ...]:
     place = tree.label(CLASSES_FILE)
     if CLASSES_FILE not in tree.files:
         raise DataError(f"{place}: missing; write one class name a line, the first for mask value 0")
-    try:
-        lines = tree.read(CLASSES_FILE).decode("utf-8-sig").rstrip().splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{place}: is not UTF-8 text; save it anew") from error
-    names = [line.strip() for line in lines]
-    if not names:
-        raise DataError(f"{place}: is empty; write one class name a line, the first for mask value 0")
-    if len(names) > IGNORE_INDEX:
-        raise DataError(f"{place}: {len(names)} classes, a mask holds {IGNORE_INDEX} at most (0 to 254)")
-    seen: dict[str, int] = {}
-    for number, name in enumerate(names, start=1):
-        if not name:
-            raise DataError(f"{place}: line {number} is blank and would shift the classes below; name or remove it")
-        if name in seen:
-            raise DataError(f"{place}: class {name!r} stands on lines {seen[name]} and {number}; keep one")
-        seen[name] = number
-    return tuple(names)
+    return parse_class_names(tree.read(CLASSES_FILE), place, IGNORE_INDEX)
 
 
 def _by_key(tree: Tree, kind: str) -> dict[Key, str]:
@@ -87,7 +72,7 @@ def _by_key(tree: Tree, kind: str) -> dict[Key, str]:
     return found
 
 
-def _check_pair(tree: Tree, key: Key, picture: str | None, mask: str | None) -> None:
+def _check_pair(tree: Tree, picture: str | None, mask: str | None) -> None:
     if mask is None:
         expected = picture.replace("images/", "masks/", 1).rpartition(".")[0] if picture else ""
         raise DataError(f"{tree.label(picture or '')}: has no mask; expected {expected}.png, or remove the picture")

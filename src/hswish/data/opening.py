@@ -14,7 +14,6 @@ from hswish.data.shard_store import (
     ShardStore,
     folder_address,
     is_sharded,
-    is_web_address,
     open_local_index,
     open_web_index,
 )
@@ -22,8 +21,10 @@ from hswish.data.source import DataSource, Hints, Item, Known
 from hswish.data.splits import HELD_OUT, MAX_MASKS, hold_out, mask_strata
 from hswish.data.stores import open_store
 from hswish.data.tree import Tree
+from hswish.spec.addresses import is_web_address
 from hswish.spec.architecture import Task
 from hswish.spec.errors import DataError
+from hswish.spec.files import expanded
 from hswish.spec.palette import is_background
 
 BUILT_IN: dict[str, Task] = {"digits": "classification", "digit-scenes": "segmentation"}
@@ -47,7 +48,7 @@ def open_data(source: str | Path, *, task: Task | None = None, seed: int = 0) ->
     if is_web_address(source):
         address = folder_address(str(source))
         return _with_val(_of_shards(open_web_index(address), address, {}, task), seed)
-    path = Path(source).expanduser()
+    path = expanded(source)
     if not path.exists():
         if str(source) in BUILT_IN:
             return _open_built_in(str(source), task, seed)

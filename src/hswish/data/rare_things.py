@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hswish.data.shard_store import is_web_address
 from hswish.data.source import DataSource
 from hswish.data.statistics import mask_counts
+from hswish.spec.addresses import is_web_address
 from hswish.spec.errors import OptionError
 
 

@@ -15,11 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hswish.data.class_names import parse_class_names
 from hswish.data.layout_base import split_of
 from hswish.data.shard_index import Member, Record, Shard, ShardIndex
 from hswish.data.tree import CLASSES_FILE
-from hswish.spec.architecture import Task
+from hswish.spec.architecture import MAX_CLASSES, Task
 from hswish.spec.errors import DataError
+from hswish.spec.palette import IGNORE_INDEX
 from hswish.spec.pictures import PICTURE_SUFFIXES
 
 MASKS = ("seg.png", "mask.png")
@@ -125,15 +127,17 @@ def scan_folder(folder: Path, files: Sequence[Path]) -> tuple[ShardIndex, dict[s
 def _classes(folder: Path, said: Sequence[str]) -> tuple[tuple[str, ...], dict[str, int]]:
     """The class names, and the index of each thing that a `.cls` says."""
     file = folder / CLASSES_FILE
-    names = tuple(file.read_text(encoding="utf-8-sig").split("\n")) if file.is_file() else ()
-    names = tuple(name.strip() for name in names if name.strip())
     found = sorted(set(said))
+    most = MAX_CLASSES if found else IGNORE_INDEX
+    names = parse_class_names(file.read_bytes(), str(file), most) if file.is_file() else ()
     if not found:  # masks
         if not names:
             raise DataError(f"{file}: missing; write one class name a line, the first for mask value 0")
         return names, {}
-    if all(text.isdigit() for text in found):
+    if all(text.isascii() and text.isdigit() for text in found):
         count = max(int(text) for text in found) + 1
+        if count > most:
+            raise DataError(f"{folder}: a .{CLASS} speaks of class {count - 1}; {most} (0 to {most - 1}) are possible")
         if names and len(names) < count:
             raise DataError(f"{file}: names {len(names)} classes, but the shards speak of class {count - 1}; add them")
         return names or tuple(str(number) for number in range(count)), {text: int(text) for text in found}

@@ -14,16 +14,12 @@ from hswish.data.source import shard_of
 from hswish.data.splits import stable_hash
 from hswish.hub.cache import cache_folder
 from hswish.hub.download import download
+from hswish.spec.addresses import is_web_address
 from hswish.spec.errors import DataError, HswishError, PictureError
 from hswish.spec.pictures import MAX_FILE_BYTES
 
 _OPEN_SHARDS = 64
 """Files that a process keeps open: several times as many as the order of training uses at one time."""
-
-
-def is_web_address(source: str | Path) -> bool:
-    """Whether DATA is an address, not a path."""
-    return str(source).lower().startswith(("http://", "https://"))
 
 
 def shard_files(folder: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from hswish.data.problems import too_many_bad
 from hswish.data.source import DataSource, Item
+from hswish.spec.cores import available_cores
 from hswish.spec.errors import DataError, PictureError, unknown_name
 
 WeightRule = Literal["none", "inverse_log", "median"]
@@ -57,7 +57,7 @@ def mask_counts(source: DataSource, split: str) -> NDArray[np.int64]:
             return np.zeros(count, np.int64)
         return np.bincount(mask.ravel(), minlength=256)[:count]
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoding releases the lock
+    with ThreadPoolExecutor(min(8, available_cores())) as pool:  # decoding releases the lock
         counts = np.stack(list(pool.map(count_pixels, items)))
     too_many_bad(dict(sorted(bad.items())), len(items))
     return counts

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from hswish.data.cores import available_cores
 from hswish.data.dataset import Key, PictureDataset
+from hswish.spec.cores import available_cores
 from hswish.spec.errors import HswishError, OptionError
 
 _MAX_WORKERS = 8

@@ -122,8 +122,9 @@ class _Exporting:
         threads: int | None,
         progress: Callable[[str], object],
     ) -> None:
-        if options.half:
-            raise OptionError("--half and --int8 are two types of one weight; give one of them")
+        for option, asked in (("--half", options.half), ("--int8-weights", options.int8_weights)):
+            if asked:
+                raise OptionError(f"{option} and --int8 are two types of one weight; give one of them")
         self.settings, self.options, self.threads, self.progress = settings, options, threads, progress
         self.embedded = make_job(model, options)
         self.plain = make_job(model, replace(options, embed=()))

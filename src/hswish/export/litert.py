@@ -272,7 +272,7 @@ class _Lowering:
         if not any(node.padding):
             return source, valid
         _, height, width, channels = self.model.tensors[source].shape
-        if _is_same(node, (height, width)):
+        if node.padding == node.same_padding(height, width):
             return source, same
         top, left, bottom, right = node.padding
         amounts = self.model.constant(
@@ -325,14 +325,3 @@ class _Lowering:
 def _last(shape: tuple[int, ...]) -> tuple[int, ...]:
     """(N, C, H, W) as (N, H, W, C); (N, C) as it is."""
     return (shape[0], shape[2], shape[3], shape[1]) if len(shape) == 4 else shape
-
-
-def _is_same(node: g.Convolution, size: tuple[int, int]) -> bool:
-    """Whether TensorFlow's SAME would pad an input of `size` (height, width) as `node` does."""
-    extent = node.dilation * (node.weight.shape[2] - 1) + 1
-    top, left, bottom, right = node.padding
-    for side, given in zip(size, ((top, bottom), (left, right)), strict=True):
-        short = max((-(-side // node.stride) - 1) * node.stride + extent - side, 0)
-        if given != (short // 2, short - short // 2):
-            return False
-    return True

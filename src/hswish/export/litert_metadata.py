@@ -34,16 +34,17 @@ def metadata(builder: Any, description: Description, interface: Interface, size:
         size: (height, width) of the input in pixels.
     """
     write = _Tables(builder)
-    entry = write.table((0, write.text("image")), (3, _content(write, description, size)))
-    if interface.takes == "normalised":
+    normalised = interface.takes == "normalised"
+    grey = normalised and description.preprocess.channels == "L"  # pixels are RGB, whatever the network makes of them
+    about = [(0, write.text("image")), (3, _content(write, grey, size))]
+    if normalised:
         options = write.table(  # in units of 0 to 255, unlike ours
             (0, write.floats([255 * value for value in description.preprocess.mean])),
             (1, write.floats([255 * value for value in description.preprocess.std])),
         )
         unit = write.table((0, write.byte(_NORMALIZATION)), (1, options))
-        entry = write.table(
-            (0, write.text("image")), (3, _content(write, description, size)), (4, write.offsets([unit]))
-        )
+        about.append((4, write.offsets([unit])))
+    entry = write.table(*about)
     labels = write.table((0, write.text(LABELS_FILE)), (2, write.byte(_AXIS_LABELS)))
     answer = write.table((0, write.text(_answer_name(description.task))), (6, write.offsets([labels])))
     graph = write.table((2, write.offsets([entry])), (3, write.offsets([answer])))
@@ -75,11 +76,10 @@ def with_labels(model: bytes, classes: tuple[str, ...]) -> bytes:
     return model + archive.getvalue()
 
 
-def _content(write: _Tables, description: Description, size: tuple[int, int]) -> _Field:
+def _content(write: _Tables, grey: bool, size: tuple[int, int]) -> _Field:
     height, width = size
     place = write.table((0, write.uint(width)), (1, write.uint(height)))
-    colour = _GRAYSCALE if description.preprocess.channels == "L" else _RGB
-    image = write.table((0, write.byte(colour)), (1, place))
+    image = write.table((0, write.byte(_GRAYSCALE if grey else _RGB)), (1, place))
     return write.table((0, write.byte(_IMAGE_PROPERTIES)), (1, image))
 
 

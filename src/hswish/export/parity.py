@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -92,15 +93,20 @@ class Case:
     time_ms: float
 
 
-def cases_of(job: Job, pictures: Sequence[Image.Image]) -> list[Case]:
+def cases_of(job: Job, pictures: Sequence[Image.Image], threads: int | None = None) -> list[Case]:
     """What the network in torch answers, once for all formats; with 8-bit weights, the network so rounded."""
     reference: Engine = TorchEngine(job.model)
     if job.rounded is not None:
         reference = SimulatedEngine(SimulatedNetwork(job.rounded), job.description)
     cases = []
-    for picture in pictures:
-        logits, spent = _timed(reference, job.description.preprocess(picture)[None])
-        cases.append(Case(picture=picture, logits=logits, time_ms=statistics.median(spent)))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        for picture in pictures:
+            logits, spent = _timed(reference, job.description.preprocess(picture)[None])
+            cases.append(Case(picture=picture, logits=logits, time_ms=statistics.median(spent)))
+    finally:
+        torch.set_num_threads(before)
     return cases
 
 

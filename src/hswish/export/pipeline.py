@@ -72,7 +72,7 @@ def export(
 
     Args:
         pictures: real ones, RGB, on which the files are compared with the network.
-        threads: processor threads of the runtimes.
+        threads: processor threads of the runtimes, and of torch beside them.
         progress: called with the name of each format before it is written.
 
     Raises:
@@ -88,7 +88,7 @@ def export(
     found = writers(formats)
     for writer in found:  # before anything is written
         writer.check(job)
-    cases = cases_of(job, pictures)
+    cases = cases_of(job, pictures, threads)
     reports = []
     for writer in found:
         if progress is not None:

@@ -217,29 +217,18 @@ _FUNCTIONS: dict[Callable[..., Any] | str, type[Node]] = {
 
 
 def _convolution(about: dict[str, Any], module: nn.Conv2d, x: Tensor) -> Convolution:
-    kernel, stride, dilation = module.kernel_size[0], module.stride[0], module.dilation[0]
-    same = isinstance(module, SameConv2d)
-    if same:
-        (top, bottom), (left, right) = (_same(size, kernel, stride) for size in x.shape[-2:])
-    else:
-        top = bottom = int(module.padding[0])
-        left = right = int(module.padding[1])
-    return Convolution(
+    rows, columns = (int(side) for side in module.padding)
+    conv = Convolution(
         **about,
         weight=_array(module.weight),
         bias=_bias(module),
-        stride=stride,
-        dilation=dilation,
+        stride=module.stride[0],
+        dilation=module.dilation[0],
         groups=module.groups,
-        padding=(top, left, bottom, right),
-        same=same,
+        padding=(rows, columns, rows, columns),
+        same=isinstance(module, SameConv2d),
     )
-
-
-def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after a side of `size` pixels, as `models.block.pad_same` adds them."""
-    short = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return short // 2, short - short // 2
+    return replace(conv, padding=conv.same_padding(*x.shape[-2:])) if conv.same else conv
 
 
 def _folded(node: Node, norm: nn.BatchNorm2d) -> Convolution:

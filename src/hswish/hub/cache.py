@@ -2,6 +2,7 @@
 
 downloads/             files as their servers gave them
 converted/VERSION/     published weights in hswish's own format
+shards/                data sets that are read over the web
 
 Deleting any of it costs only the time to fetch it again.
 """
@@ -15,13 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hswish.spec.errors import MissingPackageError, SaveError
-from hswish.spec.files import explain_os_error
+from hswish.spec.files import expanded, explain_os_error
 
 
 def cache_folder(*parts: str) -> Path:
     """`HSWISH_HOME`, or hswish's folder where this system keeps caches; `parts` are folders below it."""
     home = os.environ.get("HSWISH_HOME")
-    return Path(home).expanduser().absolute().joinpath(*parts) if home else _system_cache().joinpath("hswish", *parts)
+    return expanded(home).absolute().joinpath(*parts) if home else _system_cache().joinpath("hswish", *parts)
 
 
 def is_offline() -> bool:

@@ -16,10 +16,10 @@ from hswish.hub.download import download, shown
 from hswish.hub.progress import Progress, on_terminal
 from hswish.hub.weights import WEIGHTS, PublishedWeights, find
 from hswish.hub.zoo import find_own
+from hswish.spec.addresses import is_web_address
 from hswish.spec.architecture import MODEL_NAMES
 from hswish.spec.errors import OptionError, unknown_name
 
-_WEB = ("http://", "https://")
 _MODEL_SUFFIXES = (".safetensors", ".onnx", ".tflite", ".pte", ".xml", ".mlpackage", ".param", ".pth", ".pt", ".h5")
 """of names that are meant as files"""
 
@@ -44,7 +44,7 @@ def locate(model: str | os.PathLike[str], progress: Progress | None = on_termina
     if text.startswith(huggingface.SCHEME):
         found = huggingface.fetch(text, progress)
         return ready(found, progress) if isinstance(found, PublishedWeights) else found
-    if text.startswith(_WEB):
+    if is_web_address(text):
         return _from_web(text, progress)
     if (row := find(text)) is not None:
         return ready(row, progress)

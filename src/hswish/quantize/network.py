@@ -96,20 +96,10 @@ class GraphNetwork(nn.Module):
 
     def _convolution(self, node: g.Convolution, x: Tensor) -> Tensor:
         weight, bias = self.weights(node)
-        top, left, bottom, right = _same(node, x) if node.same else node.padding
+        top, left, bottom, right = node.same_padding(*x.shape[2:]) if node.same else node.padding
         if (top, left) != (bottom, right):
             x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
         return F.conv2d(x, weight, bias, node.stride, (top, left), node.dilation, node.groups)
-
-
-def _same(node: g.Convolution, x: Tensor) -> tuple[int, int, int, int]:
-    """TensorFlow's SAME padding of (N, C, H, W): top, left, bottom, right."""
-    sides = []
-    for size in x.shape[2:]:
-        short = max((-(-size // node.stride) - 1) * node.stride + node.weight.shape[2] - size, 0)
-        sides.append((short // 2, short - short // 2))
-    (top, bottom), (left, right) = sides
-    return top, left, bottom, right
 
 
 _ACTIVATIONS: dict[g.ActivationKind, Callable[[Tensor], Tensor]] = {

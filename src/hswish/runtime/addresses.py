@@ -9,9 +9,10 @@ import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
+from hswish.spec.addresses import is_web_address
 from hswish.spec.errors import PictureError
 
 _MAX_BYTES = 2**28
@@ -20,11 +21,6 @@ _TIMEOUT_S = 20
 _LONGEST_S = 120
 _PART_BYTES = 2**16
 _KEPT = "/%:@!$&'()*+,;=~?"
-
-
-def is_address(text: str) -> bool:
-    """Whether a source is an address of the web."""
-    return text.lower().startswith(("http://", "https://"))
 
 
 @dataclass(frozen=True)
@@ -47,16 +43,28 @@ class Address:
         """
         try:
             request = urllib.request.Request(_encoded(self.text), headers={"User-Agent": "hswish"})
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+            with _OPENER.open(request, timeout=_TIMEOUT_S) as answer:
                 data = _read(answer)
         except urllib.error.HTTPError as error:
             raise PictureError(self.text, f"the server answers {error.code}; check the address") from error
         except (OSError, ValueError, HTTPException) as error:
-            reason = " ".join(str(getattr(error, "reason", None) or error).split())[:100]
+            reason = " ".join(str(getattr(error, "reason", None) or error).split())[:100] or type(error).__name__
             raise PictureError(self.text, f"cannot be fetched ({reason}); try again") from error
         if len(data) > _MAX_BYTES:
             raise PictureError(self.text, f"more than {_MAX_BYTES:,} bytes; scale it down")
         return data
+
+
+class _OnWebOnly(urllib.request.HTTPRedirectHandler):
+    """Follows no server that sends on to anything else, as urllib does to ftp."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if not is_web_address(newurl):
+            raise urllib.error.URLError(f"the server sends on to {newurl:.80}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_OnWebOnly)
 
 
 def _encoded(address: str) -> str:

@@ -25,19 +25,31 @@ def ahead(
 ) -> Iterator[Made]:
     """`prepare` over `sources` in threads, at most `count` ahead of the consumer, in order.
 
+    What `sources` raises is raised after the results of all that it gave before.
+
     Args:
         pixels: how many a result holds.
         most_pixels: once so many wait for the consumer, nothing further is begun.
     """
     budget, waiting = _Budget(prepare, pixels, most_pixels), deque[Future[Made]]()
     pool: _Threads[Made] = _Threads(_THREADS)
+    numbered, failed = enumerate(sources), None
     try:
-        for number, source in enumerate(sources):
+        while failed is None:
+            try:
+                number, source = next(numbered)
+            except StopIteration:
+                break
+            except Exception as error:
+                failed = error
+                continue
             waiting.append(pool.submit(partial(budget.prepared, number, source)))
             if len(waiting) > count:
                 yield budget.handed_on(waiting.popleft())
         while waiting:
             yield budget.handed_on(waiting.popleft())
+        if failed is not None:
+            raise failed
     finally:  # also when the consumer stops early
         budget.close()
         for item in waiting:

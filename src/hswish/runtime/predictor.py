@@ -143,20 +143,32 @@ class Predictor:
     def _stream(
         self, sources: Iterable[Any], batch_size: int, on_bad: Callable[[PictureError], object] | None
     ) -> Iterator[Result]:
+        for batch in self._batches(sources, batch_size, on_bad):
+            yield from self._predict(batch)
+
+    def _batches(
+        self, sources: Iterable[Any], batch_size: int, on_bad: Callable[[PictureError], object] | None
+    ) -> Iterator[list[_Ready]]:
+        """Pictures to be predicted together; before an error is raised, those that came before it."""
         batch: list[_Ready] = []
         count = min(_AHEAD, batch_size - 1)
-        for ready in ahead(self._prepare, expand_sources(sources), count, _pixels, _MOST_PIXELS):
-            if isinstance(ready, PictureError):
-                if on_bad is None:
-                    raise ready
-                on_bad(ready)
-                continue
-            batch.append(ready)
-            if len(batch) == batch_size or sum(map(_pixels, batch)) > _MOST_PIXELS:
-                yield from self._predict(batch)
-                batch = []
+        try:
+            for ready in ahead(self._prepare, expand_sources(sources), count, _pixels, _MOST_PIXELS):
+                if isinstance(ready, PictureError):
+                    if on_bad is None:
+                        raise ready
+                    on_bad(ready)
+                    continue
+                batch.append(ready)
+                if len(batch) == batch_size or sum(map(_pixels, batch)) > _MOST_PIXELS:
+                    yield batch
+                    batch = []
+        except Exception:
+            if batch:
+                yield batch
+            raise
         if batch:
-            yield from self._predict(batch)
+            yield batch
 
     def _prepare(self, source: Named) -> _Ready | PictureError:
         try:

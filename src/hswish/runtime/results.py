@@ -58,9 +58,9 @@ class ClassificationResult(PictureResult):
         label, probability = self.top(1)[0]
         return draw_label(self.picture, f"{label}  {probability:.0%}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: name, label, probability, the five likeliest classes, milliseconds."""
-        top = self.top(5)
+    def to_dict(self, k: int = 5) -> dict[str, Any]:
+        """JSON-ready: name, label, probability, the `k` likeliest classes, milliseconds."""
+        top = self.top(k)
         return {
             "name": self.name,
             "task": "classification",
@@ -124,15 +124,15 @@ class SegmentationResult(PictureResult):
         image.putpalette(palette(self.classes).tobytes())  # turns "L" into "P", values kept
         return image
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: name, height and width in pixels, share of each class found, milliseconds."""
+    def to_dict(self, k: int | None = None) -> dict[str, Any]:
+        """JSON-ready: name, height and width in pixels, share of each class found or the `k` largest, milliseconds."""
         return {
             "name": self.name,
             "task": "segmentation",
             "label": self.label,
             "height": self.mask.shape[0],
             "width": self.mask.shape[1],
-            "shares": {label: round(share, 6) for label, share in self.top(len(self.classes)) if share > 0},
+            "shares": {label: round(share, 6) for label, share in self.top(k or len(self.classes)) if share > 0},
             "time_ms": round(self.time_ms, 3),
         }
 

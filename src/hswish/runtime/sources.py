@@ -17,9 +17,10 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from hswish.runtime.addresses import Address, is_address
+from hswish.runtime.addresses import Address
 from hswish.runtime.named import Named, ZipMember
 from hswish.runtime.video import frames, is_video
+from hswish.spec.addresses import is_web_address
 from hswish.spec.errors import DataError, OptionError, PictureError
 from hswish.spec.pictures import PICTURE_SUFFIXES, is_picture_name, read_size
 
@@ -68,7 +69,7 @@ def is_moving(text: str) -> bool:
         return False
     kind = _kind(text)
     # The ? of an address begins its query, that of a path stands for any letter.
-    return kind == "file" or (kind == "missing" and (is_address(text) or not _is_glob(text)))
+    return kind == "file" or (kind == "missing" and (is_web_address(text) or not _is_glob(text)))
 
 
 def is_single(source: object) -> bool:
@@ -76,7 +77,7 @@ def is_single(source: object) -> bool:
     if isinstance(source, (str, os.PathLike)):
         text = os.fspath(source)
         kind = _kind(text)
-        if is_moving(text) or (kind != "folder" and is_address(text)):
+        if is_moving(text) or (kind != "folder" and is_web_address(text)):
             return not is_moving(text)
         if kind == "missing":  # one that is not there is one picture, until a wildcard says otherwise
             return text != STDIN and not _is_glob(text)
@@ -95,7 +96,7 @@ def _from_path(text: str) -> Iterator[Named]:
         yield from _from_folder(path)
     elif is_moving(text):
         yield from frames(text)
-    elif is_address(text):
+    elif is_web_address(text):
         address = Address(text)
         yield Named(text, address, address.file_name)
     elif kind == "file":

@@ -25,6 +25,8 @@ _CAMERA = re.compile(r"camera(?::(\d+))?")
 _TICKS = 1_000_000
 """of a container's clock in a second"""
 _AHEAD = 4
+_TIMEOUT_S = 20
+"""without a byte, of an address"""
 """Frames decoded ahead of their reader, at most."""
 
 
@@ -106,7 +108,7 @@ def _open(av: Any, text: str, camera: re.Match[str] | None) -> Any:
     if camera is None:
         if "://" not in text and not Path(text).is_file():
             raise DataError(f"{text}: no such file or folder; check the path")
-        return av.open(text)
+        return av.open(text, timeout=_TIMEOUT_S if "://" in text else None)
     number = camera.group(1) or "0"
     if sys.platform == "darwin":
         return av.open(number, format="avfoundation", options={"framerate": "30"})

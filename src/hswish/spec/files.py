@@ -14,6 +14,11 @@ from typing import Any
 from hswish.spec.errors import SaveError
 
 
+def expanded(path: str | Path) -> Path:
+    """`path` with `~` as its home folder; `~nobody/x` stays as it is, where pathlib's own raises, and is no file."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 def explain_os_error(error: OSError) -> str:
     """The cause of a failed write in words, with its remedy."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

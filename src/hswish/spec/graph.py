@@ -22,6 +22,16 @@ OUTPUT = "output"
 ActivationKind = Literal["relu", "hard_swish", "hard_sigmoid", "sigmoid"]
 
 
+def same_padding(size: int, extent: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after a side of `size` pixels, as TensorFlow's SAME adds them for ceil(size / stride) results.
+
+    Args:
+        extent: pixels under the kernel, the gaps of a dilated one included.
+    """
+    short = max((-(-size // stride) - 1) * stride + extent - size, 0)
+    return short // 2, short - short // 2
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
     """One operation; its output value has its name."""
@@ -52,6 +62,12 @@ class Convolution(Node):
     def depthwise(self) -> bool:
         """One filter a channel."""
         return self.groups > 1 and self.weight.shape[1] == 1
+
+    def same_padding(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """TensorFlow's SAME padding of pictures of this size: top, left, bottom, right."""
+        extent = self.dilation * (self.weight.shape[2] - 1) + 1
+        (top, bottom), (left, right) = (same_padding(side, extent, self.stride) for side in (height, width))
+        return top, left, bottom, right
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -64,7 +64,7 @@ class Interface:
             unknown = set(values) - {field.name for field in fields(cls)}
             size = values.get("size")
             made = cls(**{**values, "size": None if size is None else (int(size[0]), int(size[1]))})
-        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
             raise ModelFileError(f"{name}: its {INTERFACE_KEY} is malformed; export the model again") from error
         good = made.takes in get_args(Takes) and made.gives in get_args(Gives) and made.precision in get_args(Precision)
         if unknown or not good or (made.size is not None and min(made.size) < 1):

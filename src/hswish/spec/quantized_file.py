@@ -32,6 +32,8 @@ from hswish.spec.quantized import LEVELS, QuantizedGraph, Range
 QUANTIZED_KEY = "hswish_quantized"
 SUFFIX = ".int8.safetensors"
 VERSION = 1
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What a document that is not of `write_quantized` leads to."""
 _ARRAYS = ("weight", "bias", "scale", "shift")
 _KINDS: dict[str, type[g.Node]] = {
     kind.__name__: kind
@@ -86,7 +88,7 @@ def read_quantized(path: str | Path) -> tuple[QuantizedGraph, Description, Inter
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         return _network(document, tensors), description, interface
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError, SafetensorError) as error:
+    except (*_DAMAGED, OSError, SafetensorError) as error:
         raise ModelFileError(f"{path}: its 8-bit network is damaged ({error!s:.80}); export it again") from error
 
 

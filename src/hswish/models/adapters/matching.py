@@ -6,7 +6,7 @@ Nothing is built for this but modules on torch's meta device, which have shapes 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -139,12 +139,11 @@ def expected_shapes(adapter: Adapter, arch: Architecture) -> dict[str, tuple[int
     return {pair.theirs: tuple(pair.layout.to_theirs(ours[pair.ours]).shape) for pair in pairs}
 
 
-def looks_like(shapes: Shapes, adapters: Iterable[Adapter] | None = None) -> list[str]:
+def looks_like(shapes: Shapes) -> list[str]:
     """`LIBRARY:NETWORK` of every network with exactly these tensors."""
-    every = adapters if adapters is not None else [get_adapter(library) for library in ADAPTERS]
     return [
         f"{adapter.library}:{network.name}"
-        for adapter in every
+        for adapter in map(get_adapter, ADAPTERS)
         for network in adapter.networks
         if any(True for _ in matches(adapter, network, shapes, {}))
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -17,6 +16,7 @@ from hswish.runtime.native.compile import Compiled, compile_plan
 from hswish.runtime.native.compile_int8 import compile_int8
 from hswish.runtime.native.library import choose_level, library
 from hswish.spec.artifact import Description, read_description, read_header
+from hswish.spec.cores import available_cores
 from hswish.spec.errors import ModelFileError, OptionError, unknown_name
 from hswish.spec.interface import Interface
 from hswish.spec.quantized_file import QUANTIZED_KEY, SUFFIX, read_quantized
@@ -53,7 +53,7 @@ class NativeEngine:
         engine = library(f"opening {path} with the native engine")
         if threads is not None and not 1 <= threads <= _MOST_THREADS:
             raise OptionError(f"threads must be 1 to {_MOST_THREADS}, not {threads}")
-        self.threads = threads or min(len(os.sched_getaffinity(0)), _MOST_THREADS)
+        self.threads = threads or min(available_cores(), _MOST_THREADS)
         self.level = choose_level(engine)
         """the instruction set in use"""
         self.precision = self._checked(engine, path, precision)

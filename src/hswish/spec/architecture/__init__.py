@@ -14,7 +14,7 @@ parameter and multiply-add counts (`spec/budget.py`) and the docs.
 Source: Howard et al., ICCV 2019 (arXiv 1905.02244), sections 5 and 6.
 """
 
-from hswish.spec.architecture.options import MODEL_NAMES, Options, Task, make_options, task_of
+from hswish.spec.architecture.options import MAX_CLASSES, MODEL_NAMES, Options, Task, make_options, task_of
 from hswish.spec.architecture.resolve import make_divisible, resolve
 from hswish.spec.architecture.resolved import (
     Architecture,
@@ -34,6 +34,7 @@ from hswish.spec.architecture.tables import LARGE, SMALL, TABLES, Activation
 __all__ = [
     "HEADS",
     "LARGE",
+    "MAX_CLASSES",
     "MODEL_NAMES",
     "SMALL",
     "TABLES",

@@ -17,6 +17,7 @@ AtrousRule = Literal["tensorflow", "torchvision"]
 Tail = Literal["detection", "segmentation"]
 
 LRASPP_PREFIX = "lraspp_"
+MAX_CLASSES = 2**20
 MODEL_NAMES: tuple[str, ...] = (*TABLES, *(LRASPP_PREFIX + name for name in TABLES))
 
 
@@ -75,7 +76,10 @@ class Options:
     """batch-norm momentum in torch's sense: 1 - decay 0.99 (section 6.1.1)"""
 
     def __post_init__(self) -> None:
-        _check(_is_int(self.num_classes) and 1 <= self.num_classes <= 2**20, "num_classes must be 1 to 1048576")
+        _check(
+            _is_int(self.num_classes) and 1 <= self.num_classes <= MAX_CLASSES,
+            f"num_classes must be 1 to {MAX_CLASSES}",
+        )
         _check(_is_number(self.width_mult) and 0 < self.width_mult <= 16, "width_mult: above 0, at most 16")
         _check(_is_number(self.depth_mult) and 1 <= self.depth_mult <= 8, "depth_mult: 1 to 8")
         _check(_is_number(self.dropout) and 0 <= self.dropout < 1, "dropout must be in [0, 1)")

@@ -1,4 +1,4 @@
-"""How many processor cores there are for reading pictures."""
+"""How many processor cores there are to work on."""
 
 from __future__ import annotations
 
