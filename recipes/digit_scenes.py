@@ -1,8 +1,10 @@
 """Scenes composed of handwritten digits over clutter, with exact masks: the demo's segmenter.
 
 Command:   hswish train digit-scenes --model lraspp_mobilenet_v3_small
-Hardware:  2 CPU cores, about 3 minutes
+Hardware:  2 CPU cores
+Time:      about 3 minutes
 Expected:  test mIoU 0.80
+Source:    our own, as recipes/segment.py; the scenes are made of scikit-learn's load_digits
 """
 
 from hswish.data.augment import Augment

@@ -1,9 +1,9 @@
 """A small folder of pictures, 50 to 5,000, from trained weights: the most common use.
 
-Command:   hswish train PICTURES --model mobilenet_v3_large --weights imagenet.safetensors --recipe finetune
+Command:   hswish train PICTURES --model mobilenet_v3_large --weights mobilenet_v3_large.tv_in1k_v2 --recipe finetune
 Hardware:  2 CPU cores are enough
 Time:      minutes: it stops when 10 epochs have brought nothing
-Aim:       above the same network from scratch. Not measured here: no weights trained on photographs yet
+Aim:       above the same network from scratch. No figure yet: published weights could not be fetched here
 Source:    the head alone first, so that its random gradients do no harm below (ULMFiT, arXiv 1801.06146); then all,
            the lower the slower (arXiv 2106.08254 for the decay by depth); early stopping
 """

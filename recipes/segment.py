@@ -2,7 +2,8 @@
 
 Command:   hswish train DATA --model lraspp_mobilenet_v3_small
 Hardware:  2 CPU cores do 15 pictures a second with Small at 360x480, 6 with Large
-Expected:  CamVid, Small: val mIoU 0.45 after 8 epochs, 4 minutes (docs/log.md)
+Time:      8 epochs of CamVid with Small: 4 minutes
+Expected:  val mIoU 0.45 after these 8 epochs (docs/log.md)
 Source:    scale jitter 0.5 to 2 and mirror as in the DeepLab line of work; rare classes
            weigh more by the inverse logarithm of their frequency (ENet, arXiv 1606.02147).
 """

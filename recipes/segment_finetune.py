@@ -1,10 +1,11 @@
 """Pictures with masks, a few hundred or fewer, from trained weights.
 
-Command:   hswish train SCENES --model lraspp_mobilenet_v3_large --weights streets.safetensors --recipe segment_finetune
-           or from the classifier of its backbone: --weights mobilenet_v3_large.tv_in1k_v2
+Command:   hswish train SCENES --model lraspp_mobilenet_v3_large --weights BEST --recipe segment_finetune
+           BEST: the best.safetensors of a run on other scenes, or the classifier of its backbone,
+           mobilenet_v3_large.tv_in1k_v2
 Hardware:  2 CPU cores do 15 pictures a second with Small at 360x480, 6 with Large
 Time:      it stops when 15 epochs have brought nothing
-Aim:       above the same network from scratch. Not measured here: no weights trained on photographs yet
+Aim:       above the same network from scratch. No figure yet: published weights could not be fetched here
 Source:    as recipes/finetune.py for the care, recipes/camvid.py for the losses
 """
 

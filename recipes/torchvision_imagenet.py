@@ -5,7 +5,8 @@ Hardware:  8 GPUs, 128 pictures each
 Time:      not run here: no GPU. Exercised for a few steps on stand-in data by the tests
 Expected:  top-1 74.0 Large, 67.7 Small (torchvision's weights are the mean of three checkpoints that improved)
 Source:    torchvision's references/classification/README.md: RMSProp lr 0.064, x0.973 every 2 epochs, weight decay
-           1e-5, AutoAugment, random erasing 0.2. Two differences: its epsilon of 0.0316 outside the root stands for
+           1e-5, AutoAugment, random erasing 0.2. Differences: weights are averaged, and norms and biases do not
+           decay; its epsilon of 0.0316 outside the root stands for
            TensorFlow's 0.001 inside, which we take as it is; RandAugment stands for AutoAugment's searched policy.
 """
 

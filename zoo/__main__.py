@@ -4,7 +4,7 @@
     python -m zoo
 
 A model is one file of half-precision weights. The folder of its name beside it holds how it came about: the recipe, the
-log of every epoch, and the curves.
+figures of each validation, and the curves.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def table(folder: Path = ZOO) -> str:
             "",
             "Models that this project trained from scratch. In a clone each is found by its name:",
             "`hswish predict NAME PICTURE`, `hswish.load(NAME)`. Beside each lies how it was made: recipe, figures of",
-            "every epoch (`metrics.jsonl`), curves. Licence: Apache-2.0; the pictures have terms of their own.",
+            "its validations (`metrics.jsonl`), curves. Licence: Apache-2.0; the pictures have terms of their own.",
             "This page is written by `python -m zoo`.",
             "",
             "| model | learnt from | input | figure | parameters | multiply-adds | MB |",

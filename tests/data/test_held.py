@@ -138,7 +138,7 @@ def test_several_sizes_are_refused_with_the_remedy(scenes_folder):
     Image.new("RGB", (30, 15)).save(root / "images/train/001.jpg")
     Image.new("L", (30, 15)).save(root / "masks/train/001.png")
     shorter = Preprocess(height=12, width=12, resize="shorter")
-    with pytest.raises(DataError, match=r"images/train/001\.jpg: is 24x12 once scaled, .*16x12.*leave out held"):
+    with pytest.raises(DataError, match=r"images/train/001\.jpg: is 24x12 once scaled, .*16x12.*--set held=false"):
         next(held(root, preprocess=shorter).epoch(0))
 
 
@@ -147,7 +147,7 @@ def test_a_device_with_too_little_memory_is_refused_with_both_numbers(classes_fo
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
     data = train_dataset(open_data(root), Augment(), SCALED, 0)
     loader = HeldLoader(data, batch_size=2, device=torch.device("cuda"), workers=0)
-    with pytest.raises(OptionError, match=r"3 pictures takes .* GB, cuda has .* GB free; leave out held"):
+    with pytest.raises(OptionError, match=r"3 pictures takes .* GB, cuda has .* GB free; .*--set held=false"):
         next(loader.epoch(0))
 
 

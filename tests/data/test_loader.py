@@ -97,11 +97,14 @@ def test_processes_have_shards_of_their_own(world_size):
 
 
 @pytest.mark.parametrize(
-    ("count", "size", "lengths"),
-    [(8, 4, [4, 4]), (9, 4, [4, 4]), (10, 4, [4, 4, 2]), (1, 4, [1]), (3, 4, [3]), (3, 1, [1, 1, 1])],
+    ("count", "size", "processes", "lengths"),
+    [
+        *((8, 4, 1, [4, 4]), (9, 4, 1, [4, 4]), (10, 4, 1, [4, 4, 2]), (1, 4, 1, [1]), (3, 4, 1, [3])),
+        *((3, 1, 1, [1, 1, 1]), (9, 4, 2, [4, 4, 1])),  # two processes have two pictures
+    ],
 )
-def test_no_last_batch_of_one(count, size, lengths):
-    batches = batched(range(count), size)
+def test_no_last_batch_of_one(count, size, processes, lengths):
+    batches = batched(range(count), size, processes)
     assert [len(batch) for batch in batches] == lengths
     assert [index for batch in batches for index in batch] == list(range(sum(lengths)))
 

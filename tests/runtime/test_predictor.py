@@ -102,6 +102,9 @@ def test_user_errors_name_the_remedy(colour_engine, tmp_path: Path) -> None:
         predictor(3)
     with pytest.raises(OptionError, match="batch_size"):
         predictor.stream([RED], batch_size=0)
+    for threads in (0, 100_000):
+        with pytest.raises(OptionError, match="threads must be 1 to 256"):
+            Predictor(tmp_path / "net.onnx", threads=threads)
 
 
 def test_an_endless_source_is_read_no_further_than_needed(colour_engine) -> None:

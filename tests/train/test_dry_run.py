@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -23,6 +24,7 @@ def test_figures_of_a_classifier_and_nothing_left_but_a_picture(colours, tmp_pat
     assert (found.steps, found.epochs, found.measured_steps) == (8, 3, 8)
     assert found.train_seconds == pytest.approx(30 / found.pictures_per_second)
     assert found.run_seconds == pytest.approx(3 * (found.train_seconds + found.val_seconds))
+    assert replace(found, validations=1).run_seconds == pytest.approx(3 * found.train_seconds + found.val_seconds)
     assert 5e7 < found.memory_bytes < 2e10
     assert len(found.losses) == 11
     json.dumps(found.to_dict())

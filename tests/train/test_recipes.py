@@ -33,11 +33,12 @@ def test_the_list() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SHIPPED))
-def test_each_opens_with_command_hardware_and_score(name: str) -> None:
+def test_each_opens_with_command_hardware_time_score_and_source(name: str) -> None:
     text = ast.get_docstring(ast.parse((recipe_folder() / f"{name}.py").read_text()))
     assert text is not None
     assert "hswish train" in text or "-m hswish train" in text
-    assert "Hardware:" in text
+    for words in ("Hardware:", "Time:", "Source:"):
+        assert words in text
     assert "Expected:" in text or "Aim:" in text
 
 

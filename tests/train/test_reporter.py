@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
+import threading
 
 import pytest
 
@@ -79,6 +81,40 @@ def test_tensorboard_shows_a_resumed_run_as_one(squares, tmp_path):
     assert [event.step for event in events.Scalars("epoch/miou")] == [4, 8, 12, 16, 20, 24]
     assert [event.value for event in events.Scalars("epoch/miou")] == pytest.approx([row["miou"] for row in rows])
     assert [event.step for event in events.Scalars("step/loss")] == [10, 20]
+
+
+def test_events_that_cannot_be_written_end_no_run(colours, tmp_path, capsys):
+    """The disk is full at the third event, for the thread that writes as well."""
+    pytest.importorskip("tensorboard")
+    from hswish.train.tensorboard import TensorBoard
+
+    _AsyncWriterThread = type("_AsyncWriterThread", (threading.Thread,), {})  # noqa: N806 - TensorBoard's name
+
+    class FullDisk:
+        def __init__(self, folder, purge_step):
+            self.count = 0
+
+        def add_scalar(self, name, value, step):
+            self.count += 1
+            if self.count == 3:
+                thread = _AsyncWriterThread(target=self.close)
+                thread.start()
+                thread.join()
+                self.close()
+
+        def close(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    said, before = [], threading.excepthook
+    board = TensorBoard(said.append)
+    board._open = FullDisk
+    recipe = FAST.with_changes({"batch_size": 2})
+    result = train(colours, "mobilenet_v3_small", out=tmp_path / "run", recipe=recipe, workers=0, width_mult=0.35,
+                   reporter=board)  # fmt: skip
+    assert result.epochs == 2
+    assert said == ["no more of TensorBoard's events are written: the disk is full; free some space and try again"]
+    assert "Traceback" not in capsys.readouterr().err
+    assert threading.excepthook is before
 
 
 def test_without_tensorboard_the_extra_is_named(monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 import unicodedata
@@ -68,6 +69,11 @@ def print_error(message: str) -> None:
     from rich.markup import escape
 
     stderr().print(f"[bold red]error:[/] {escape(printable(message))}")
+
+
+def speaks() -> bool:
+    """Whether this process prints results: of those that torchrun started, the first one does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def print_warning(message: str) -> None:

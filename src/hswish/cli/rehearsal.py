@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hswish.cli.console import print_json, print_line, print_warning
+from hswish.cli.console import print_json, print_line, print_warning, speaks
 from hswish.cli.training_progress import duration
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ _NAMED = 5
 
 def print_rehearsal(found: Rehearsal, *, as_json: bool) -> None:
     """Print the findings on standard output: a line a subject, or one JSON object."""
+    if not speaks():
+        return
     for name, reason in found.bad.items():
         print_warning(f"skipped {name}: {reason}")
     if as_json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hswish.cli.console import print_json, print_line, print_note
+from hswish.cli.console import print_json, print_line, print_note, print_warning, speaks
 from hswish.cli.locating import locate_model
 from hswish.cli.options import parse_batch_size, parse_size
 from hswish.spec.errors import OptionError
@@ -131,7 +131,7 @@ def train_command(
         "in_channels": in_channels,
     }
     with TrainingProgress() as progress:
-        reporter = Reporters(progress, TensorBoard()) if tensorboard else progress
+        reporter = Reporters(progress, TensorBoard(print_warning)) if tensorboard else progress
         if resume is not None:
             given = [data, model, out, recipe, weights, set_, size, dry_run or None]
             _refuse_with_resume([*given, *fields.values(), *options.values()])
@@ -169,7 +169,7 @@ def _refuse_with_resume(flags: list[Any]) -> None:
 
 
 def _print_result(result: RunResult, as_json: bool) -> None:
-    if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun started, the first one speaks
+    if not speaks():
         return
     if as_json:
         print_json({"run": str(result.run), "best": str(result.best), "epochs": result.epochs, **result.metrics})
@@ -186,7 +186,8 @@ def _free_folder(data: str, model: str) -> Path:
     while True:
         folder = Path("runs") / f"{stem}-{model}{f'-{number}' if number > 1 else ''}"
         if not folder.exists():
-            print_note(f"run folder: {folder}")
+            if speaks():
+                print_note(f"run folder: {folder}")
             return folder
         number += 1
 

@@ -138,7 +138,7 @@ class HeldLoader:
         if not count or count == 1 < len(self.dataset):  # batch norm could not take the only one left
             return [[]]
         order = epoch_order(count, self.seed, epoch, self._rank, self._world_size, self._held.runs)
-        return batched(order, self.batch_size)
+        return batched(order, self.batch_size, self._world_size)
 
     def _batch(self, epoch: int, number: int, places: NDArray[np.int64], bad: tuple[BadFile, ...]) -> Batch:
         held, indices = self._held, self._held.items[places]
@@ -246,7 +246,8 @@ def _room(dataset: PictureDataset, first: Sample, device: torch.device) -> tuple
         if needed > free:
             raise OptionError(
                 f"{dataset.source.location}: to hold its {count} pictures takes "
-                f"{needed / 1e9:.1f} GB, {device} has {free / 1e9:.1f} GB free; leave out held"
+                f"{needed / 1e9:.1f} GB, {device} has {free / 1e9:.1f} GB free; "
+                "leave it to the loaders: --set held=false"
             )
     pictures = torch.empty((count, *first.picture.shape), dtype=torch.uint8, device=device)
     return pictures, torch.empty((count, *shape), dtype=torch.uint8 if mask else torch.int64, device=device)
@@ -264,5 +265,5 @@ def _check_sizes(dataset: PictureDataset, samples: list[Sample], pictures: Tenso
             raise DataError(
                 f"{dataset.source.label(dataset.items[sample.index])}: is {sample.picture.shape[1]}x"
                 f"{sample.picture.shape[0]} once scaled, those before it {width}x{height}, and only pictures of one "
-                "size can be held; leave out held"
+                "size can be held; leave it to the loaders: --set held=false"
             )

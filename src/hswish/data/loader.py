@@ -37,13 +37,13 @@ class Batch:
         return len(self.indices)
 
 
-def batched(order: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Cut into batches. A last one of a single item is dropped, unless it is the only one.
+def batched(order: Sequence[int], batch_size: int, processes: int = 1) -> list[list[int]]:
+    """Cut into batches. A last one of a single item, all `processes` counted, is dropped, unless it is the only one.
 
     Batch norm has no variance over one picture; the item comes again in another epoch.
     """
     batches = [list(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
-    if len(batches) > 1 and len(batches[-1]) == 1 and batch_size > 1:
+    if len(batches) > 1 and len(batches[-1]) * processes == 1 < batch_size:
         batches.pop()
     return batches
 
@@ -97,7 +97,7 @@ class TrainLoader:
 
     def _batches(self, epoch: int) -> list[list[int]]:
         order = epoch_order(len(self.dataset), self.seed, epoch, self._rank, self._world_size, self._runs)
-        return batched(order, self.batch_size)
+        return batched(order, self.batch_size, self._world_size)
 
 
 def _collate_train(loaded: list[Sample | BadFile]) -> Batch:

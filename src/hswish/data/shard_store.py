@@ -15,7 +15,7 @@ from hswish.data.splits import stable_hash
 from hswish.hub.cache import cache_folder
 from hswish.hub.download import download
 from hswish.spec.addresses import is_web_address
-from hswish.spec.errors import DataError, HswishError, PictureError
+from hswish.spec.errors import DataError, DownloadError, HswishError, PictureError
 from hswish.spec.pictures import MAX_FILE_BYTES
 
 _OPEN_SHARDS = 64
@@ -76,7 +76,14 @@ def open_web_index(address: str) -> ShardIndex:
     """
     url = f"{folder_address(address)}/{INDEX_FILE}"
     kept = cache_folder("shards") / f"index-{stable_hash(url):016x}.json"
-    return read_index(download(url, kept, progress=None).read_text(encoding="utf-8", errors="replace"), url)
+    try:
+        file = download(url, kept, progress=None)
+    except DownloadError as error:
+        if "(404)" not in str(error):
+            raise
+        wanted = "make one with `hswish shard` and serve its folder; tar files without one are read from a local folder"
+        raise DownloadError(f"{error}; this index of shards is wanted: {wanted}") from error
+    return read_index(file.read_text(encoding="utf-8", errors="replace"), url)
 
 
 def folder_address(address: str) -> str:

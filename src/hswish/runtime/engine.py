@@ -34,6 +34,9 @@ _OWN = {
 """Our engines by the ending they open, the fastest first: none is loaded in vain."""
 
 
+MOST_THREADS = 256
+
+
 class Engine(Protocol):
     """Runs one model."""
 
@@ -87,8 +90,10 @@ def open_engine(
         DownloadError: it cannot be fetched, or is not what was published.
         ModelFileError: no such file, or no engine for it.
         MissingPackageError: the engine's package is not installed.
-        OptionError: no engine of that name, or none with that precision.
+        OptionError: no engine of that name, or none with that precision, or a number of threads that no machine has.
     """
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise OptionError(f"threads must be 1 to {MOST_THREADS}, not {threads}")
     found = {entry.name: entry for entry in entry_points(group=_GROUP)}
     if engine is not None and engine not in found:
         raise unknown_name("engine", engine, found)

@@ -63,6 +63,8 @@ class Rehearsal:
     steps: int
     """steps an epoch"""
     epochs: int
+    validations: int
+    """in the whole run"""
     pictures_per_second: float
     train_seconds: float
     """an epoch's training"""
@@ -80,7 +82,7 @@ class Rehearsal:
     @property
     def run_seconds(self) -> float:
         """The whole run, if it goes on as measured."""
-        return self.epochs * (self.train_seconds + self.val_seconds)
+        return self.epochs * self.train_seconds + self.validations * self.val_seconds
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -103,7 +105,8 @@ def rehearse(trainer: Trainer) -> Rehearsal:
     bad = dict(source.skipped)
     looked_at = {split: _look_at(source, split, bad) for split in ("train", "val")}
     picture = trainer.run_folder.path / "dry-run.png"
-    augmented_page(trainer.dataset, preprocess, picture)
+    if trainer.devices.leads:
+        augmented_page(trainer.dataset, preprocess, picture)
     with worker_deaths("try again with --workers 0"):
         losses, pictures, seconds, measured = _time_steps(trainer)
         val_seconds = _time_validation(trainer)
@@ -126,6 +129,7 @@ def rehearse(trainer: Trainer) -> Rehearsal:
         batch_size=recipe.batch_size,
         steps=trainer.steps,
         epochs=recipe.epochs,
+        validations=-(-recipe.epochs // recipe.validate_epochs),
         pictures_per_second=rate,
         train_seconds=len(source.items("train")) / rate,
         val_seconds=val_seconds,

@@ -88,6 +88,8 @@ class Trainer:
                 while at.epoch < self.recipe.epochs and not self._has_stalled():
                     self._train_epoch(stop)
                     if self._validates(at.epoch + 1):
+                        if self.devices.world_size > 1:  # their validation cannot be stopped, only ended
+                            self._checkpoint()
                         self._finish_epoch(self._validate(self.learner.kept, stop))
                     else:
                         at.begin_epoch()
@@ -148,9 +150,11 @@ class Trainer:
         at, run = self.at, self.run_folder
         at.passed_over += 1
         place = f"epoch {at.epoch + 1}, step {at.step + 1}"
-        names = [self.dataset.items[index].picture for batch in batches for index in batch.indices.tolist()]
+        mine = [Batch(batch.pictures.cpu(), batch.targets.cpu(), batch.indices, ()) for batch in batches]
+        everyones = [batch for share in self.devices.gather(mine) for batch in share]
+        names = [self.dataset.items[index].picture for batch in everyones for index in batch.indices.tolist()]
         if self.devices.leads:
-            keep_batch(run.nan_batch, batches, names, f"{place}: {error}")
+            keep_batch(run.nan_batch, everyones, names, f"{place}: {error}")
         if self.recipe.on_nan == "skip" and at.passed_over <= _MOST_PASSED_OVER:
             self.reporter.note(f"{place}: {error}; the step is left out, its batch kept as {run.nan_batch}")
             return
@@ -253,7 +257,10 @@ class Trainer:
         recipe = self.recipe
         share, rest = divmod(recipe.batch_size, world_size)
         if rest:
-            raise OptionError(f"batch_size is {recipe.batch_size}, no multiple of the {world_size} processes")
+            raise OptionError(
+                f"batch_size is {recipe.batch_size}, no multiple of the {world_size} processes; "
+                f"use --batch-size {(share + 1) * world_size}"
+            )
         make = partial(HeldLoader, device=self.devices.device) if recipe.held else TrainLoader
         return make(
             self.dataset, batch_size=share, seed=recipe.seed, workers=self.workers, rank=rank, world_size=world_size

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hswish.runtime.engine import MOST_THREADS
 from hswish.runtime.exported import Operator, count_operators
 from hswish.runtime.native.answers import Answers
 from hswish.runtime.native.compile import Compiled, compile_plan
@@ -25,7 +26,6 @@ _MOST_SIZES = 8
 """Input sizes whose plans are kept; the one not used for longest goes first."""
 _MOST_BYTES = 2**30
 """Memory of the plans that are kept, beside the newest."""
-_MOST_THREADS = 256
 
 
 class NativeEngine:
@@ -51,9 +51,9 @@ class NativeEngine:
 
     def __init__(self, path: str | Path, threads: int | None = None, precision: str | None = None) -> None:
         engine = library(f"opening {path} with the native engine")
-        if threads is not None and not 1 <= threads <= _MOST_THREADS:
-            raise OptionError(f"threads must be 1 to {_MOST_THREADS}, not {threads}")
-        self.threads = threads or min(available_cores(), _MOST_THREADS)
+        if threads is not None and not 1 <= threads <= MOST_THREADS:
+            raise OptionError(f"threads must be 1 to {MOST_THREADS}, not {threads}")
+        self.threads = threads or min(available_cores(), MOST_THREADS)
         self.level = choose_level(engine)
         """the instruction set in use"""
         self.precision = self._checked(engine, path, precision)
