@@ -209,9 +209,10 @@ def test_formats_without_int8_say_why(format: str, reason: str, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino", "litert"])
-def test_weights_alone_in_8_bits(format: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [CLASSIFIER, SEGMENTER])
+def test_weights_alone_in_8_bits(name: str, format: str, tmp_path: Path) -> None:
     pytest.importorskip(PACKAGES[format])
-    model = trained(SEGMENTER)
+    model = trained(name)
     options = ExportOptions(int8_weights=True)
     (report,) = export(model, [format], tmp_path / "net", pictures(2), options=options, threads=1)
     assert report.largest_difference <= max(1e-4, 1e-5 * report.largest_logit)
@@ -222,7 +223,7 @@ def test_weights_alone_in_8_bits(format: str, tmp_path: Path) -> None:
     with torch.inference_mode():
         wanted = model(torch.from_numpy(batch)).numpy()
     difference = np.abs(engine.run(batch) - wanted)
-    assert 0 < difference.max() < 0.05 * np.abs(wanted).max()
+    assert 0 < difference.max() < 0.1 * np.abs(wanted).max()
 
 
 def test_two_types_of_one_weight_are_refused() -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import http.server
 import io
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -104,6 +106,23 @@ def test_damaged_videos_are_named(tmp_path: Path, content: bytes) -> None:
         only.read()
     with pytest.raises(DataError, match="no such file"):
         list(expand_sources([tmp_path / "gone.mp4"]))
+
+
+def test_a_video_damaged_within_does_not_hang(clip: Path, tmp_path: Path) -> None:
+    """In a process of its own, which is ended if it does."""
+    data = bytearray(clip.read_bytes())
+    end = 2 * len(data) // 3
+    data[200:end] = np.random.default_rng(0).bytes(end - 200)
+    (tmp_path / "bad.mp4").write_bytes(data)
+    code = (
+        "import sys\nfrom hswish.runtime import expand_sources\n"
+        "for frame in expand_sources([sys.argv[1]]):\n"
+        "    try: frame.read()\n    except Exception as error: print(type(error).__name__)"
+    )
+    for _ in range(3):  # it is a race
+        command = [sys.executable, "-c", code, str(tmp_path / "bad.mp4")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "PictureError"
 
 
 def test_a_damaged_video_does_not_stop_the_next(clip: Path, tmp_path: Path, colour_engine) -> None:

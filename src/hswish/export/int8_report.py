@@ -67,8 +67,9 @@ class Int8Report:
 
     @property
     def blamed(self) -> tuple[Operator, ...]:
-        """Operators that compute in other types than integers, or outside the runtime's fast kernels."""
-        return tuple(step for step in self.operators if step.dtype not in INTEGER_TYPES or step.accelerated is False)
+        """Operators that are known to compute in other types than integers, or outside the runtime's fast kernels."""
+        integer = (*INTEGER_TYPES, "")
+        return tuple(step for step in self.operators if step.dtype not in integer or step.accelerated is False)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

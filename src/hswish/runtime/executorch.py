@@ -92,7 +92,7 @@ def _instructions(content: bytes) -> list[tuple[str, str, bool | None]]:
         arguments = instruction.instr_args
         kind = type(arguments).__name__
         if kind == "DelegateCall":
-            steps.append((plan.delegates[arguments.delegate_index].id, "float32", True))
+            steps.append((plan.delegates[arguments.delegate_index].id, "", True))  # of any types inside
         elif kind == "KernelCall":
             operator = plan.operators[arguments.op_index]
             steps.append((operator.name, "", False))

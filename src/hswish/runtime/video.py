@@ -91,7 +91,7 @@ def _opened(text: str, camera: re.Match[str] | None) -> Iterator[Any]:
         import av
     except ModuleNotFoundError as error:
         raise MissingPackageError("av", "video", f"reading {text}") from error
-    av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised as well
+    av.logging.set_level(None)  # its callback wants the interpreter while a container that closes holds it: they hang
     try:
         with _open(av, text, camera) as container:
             if not container.streams.video:
