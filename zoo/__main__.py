@@ -58,7 +58,9 @@ def add(
     recipe = config.recipe
     recipe = recipe.with_changes(
         {
-            "model_options": {**recipe.model_options, **config.options},  # as trained: flags win over the recipe
+            # As trained: flags win over the recipe.
+            "model_options": {**recipe.model_options, **config.options},
+            "dropout": config.options.get("dropout", recipe.dropout),
             # By name: where a teacher's file lay is nobody else's business.
             "distill.teacher": tuple(Path(name).stem for name in recipe.distill.teacher),
         }

@@ -209,8 +209,8 @@ def test_formats_without_int8_say_why(format: str, reason: str, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino", "litert"])
-@pytest.mark.parametrize("name", [CLASSIFIER, SEGMENTER])
-def test_weights_alone_in_8_bits(name: str, format: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "most"), [(CLASSIFIER, 0.1), (SEGMENTER, 0.05)])
+def test_weights_alone_in_8_bits(name: str, most: float, format: str, tmp_path: Path) -> None:
     pytest.importorskip(PACKAGES[format])
     model = trained(name)
     options = ExportOptions(int8_weights=True)
@@ -223,7 +223,7 @@ def test_weights_alone_in_8_bits(name: str, format: str, tmp_path: Path) -> None
     with torch.inference_mode():
         wanted = model(torch.from_numpy(batch)).numpy()
     difference = np.abs(engine.run(batch) - wanted)
-    assert 0 < difference.max() < 0.1 * np.abs(wanted).max()
+    assert 0 < difference.max() < most * np.abs(wanted).max()
 
 
 def test_two_types_of_one_weight_are_refused() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hswish.spec.errors import SaveError
-from hswish.spec.files import append_line, explain_os_error, write_aside, write_json, write_text
+from hswish.spec.files import append_line, expanded, explain_os_error, write_aside, write_json, write_text
 
 
 @pytest.fixture
@@ -225,3 +225,9 @@ def test_parallel_writers_leave_one_whole_file(tmp_path: Path) -> None:
         list(pool.map(write, texts))
     assert path.read_text() in texts
     assert [entry.name for entry in tmp_path.iterdir()] == ["shared.txt"]
+
+
+def test_a_home_that_is_not_there_is_left_as_it_is() -> None:
+    assert expanded("~/x") == Path.home() / "x"
+    assert expanded("~nosuchuser/x") == Path("~nosuchuser/x")
+    assert expanded(Path("a/~b")) == Path("a/~b")

@@ -178,6 +178,27 @@ def test_freezing_needs_trained_weights(colours: Path, tmp_path: Path) -> None:
         )  # fmt: skip
 
 
+def test_the_largest_batch_leaves_room_for_what_else_lies_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held pictures, 31 MB of these 40; and the same by each of two processes on one machine."""
+    from types import SimpleNamespace
+
+    from hswish.train import largest_batch
+    from hswish.train.devices import Devices
+
+    monkeypatch.setattr(largest_batch, "free_bytes", lambda: 40_000_000)
+    model = hswish.create_model("mobilenet_v3_small", num_classes=3, width_mult=0.35)
+    model.describe(preprocess=replace(model.preprocess, height=32, width=32))  # type: ignore[operator, arg-type, type-var]
+    alone, held = (
+        largest_batch.largest_batch(model, FAST.with_changes({"held": flag}), Devices(), 10_000)  # type: ignore[arg-type]
+        for flag in (False, True)
+    )
+    assert 2 <= held < alone / 2
+    cpu = torch.device("cpu")
+    for count in (1, 2):
+        several: Any = SimpleNamespace(device=cpu, local_world_size=count)
+        assert largest_batch._free_bytes(several) == 40_000_000 // count
+
+
 def test_the_largest_batch_becomes_part_of_the_run(
     colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,7 +88,8 @@ def remarks(report: Int8Report) -> list[str]:
     if report.operators:
         steps = ", ".join(f"{step.count} {step.kind} {step.dtype}".rstrip() for step in report.operators)
         lines.append(f"steps: {steps}")
-    blamed = ", ".join(f"{step.count} {step.kind} {step.dtype}".rstrip() for step in report.blamed) or "none"
+    blamed = ", ".join(f"{step.count} {step.kind} {step.dtype}".rstrip() for step in report.blamed)
+    blamed = blamed or ("not told by this runtime" if any(not step.dtype for step in report.operators) else "none")
     lines.append(f"outside the integer kernels: {blamed}")
     if report.speedup is not None and report.speedup < 1:
         lines.append(f"8 bits are SLOWER than float32 here ({report.time_ms:.2f} against {report.float_ms:.2f} ms)")

@@ -79,10 +79,8 @@ def open_web_index(address: str) -> ShardIndex:
     try:
         file = download(url, kept, progress=None)
     except DownloadError as error:
-        if "(404)" not in str(error):
-            raise
-        wanted = "make one with `hswish shard` and serve its folder; tar files without one are read from a local folder"
-        raise DownloadError(f"{error}; this index of shards is wanted: {wanted}") from error
+        about = "it is what `hswish shard` makes; tar files without it are read from a local folder"
+        raise DownloadError(f"{error}; {about}") from error
     return read_index(file.read_text(encoding="utf-8", errors="replace"), url)
 
 

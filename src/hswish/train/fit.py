@@ -304,7 +304,7 @@ def _build_trainer(
     recipe = config.recipe
     for split, purpose in (("train", "learn from"), ("val", "validate on")):
         if not source.splits.get(split):
-            raise DataError(f"{source.location}: no pictures to {purpose}; two of a class or more are needed")
+            raise DataError(f"{source.location}: no pictures to {purpose}; put some into {split}/, or add more")
     for name, reason in source.skipped:
         reporter.note(f"skipped {name}: {reason}")
     reporter.note(_describe_data(source))
@@ -339,7 +339,7 @@ def _with_largest_batch(
 ) -> RunConfig:
     """`config` with the largest batch that fits; it is part of the run from here on, so that resuming is exact."""
     state = torch.get_rng_state()
-    pictures = len(source.splits.get("train", ())) // devices.world_size
+    pictures = len(source.splits.get("train", ()))
     size = devices.leaders(devices.world_size * largest_batch(model, config.recipe, devices, pictures, teacher))
     torch.set_rng_state(state)
     reporter.note(

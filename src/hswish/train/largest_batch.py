@@ -28,9 +28,9 @@ _UNTOLD = 4 << 30
 
 
 def largest_batch(
-    model: DescribedModule, recipe: Recipe, devices: Devices, most: int, teacher: AnyTeacher | None = None
+    model: DescribedModule, recipe: Recipe, devices: Devices, pictures: int, teacher: AnyTeacher | None = None
 ) -> int:
-    """Pictures that the steps of `recipe` can take at once, up to `most`, which is how many there are.
+    """Pictures that the steps of `recipe` can take at once; no more than its share of all `pictures`.
 
     Memory grows with the batch along a line, which two small steps give; on a GPU the size it
     promises is then tried. Below 8 any number, above it a multiple of 8, which suits the hardware.
@@ -40,12 +40,12 @@ def largest_batch(
     """
     learner = Learner(copy.deepcopy(model), recipe, devices, teacher=teacher)
     learner.begin_epoch(recipe.finetune.freeze_epochs)  # nothing frozen: the larger half of the run
-    budget = _SHARE * (_free_bytes(devices) - (most * _picture_bytes(model) if recipe.held else 0))
+    budget = _SHARE * (_free_bytes(devices) - (pictures * _picture_bytes(model) if recipe.held else 0))
     few, more = _TRIALS
     _cost(learner, few)  # the first step also allocates the optimizer's state
     low, high = _cost(learner, few), _cost(learner, more)
     each = max(1.0, (high - low) / (more - few))
-    size = _usual(min(most, _MOST, int(few + (budget - low) / each)))
+    size = _usual(min(pictures // devices.world_size, _MOST, int(few + (budget - low) / each)))
     while size >= 2 and devices.device.type == "cuda":
         try:
             _cost(learner, size)
