@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,7 +51,7 @@ def predict_command(
 
     Segmentation writes NAME.overlay.png and the mask NAME.mask.png for each picture.
 
-    Unreadable files are skipped and listed; above 10 % the exit status is 2.
+    Unreadable files are skipped and listed; above 10 % (of videos, where there is nothing else) the exit status is 2.
 
     [bold]Examples[/bold]
 
@@ -74,17 +73,11 @@ def predict_command(
     if out is None and predictor.task == "segmentation":
         out = Path("predictions")
     found, total = _found(sources)
-    bad: list[PictureError] = []
-
-    def skip(error: PictureError) -> None:
-        if total == 1:
-            raise error
-        bad.append(error)
-        print_warning(f"skipped {error}")
-
+    unit = _unit(found)
+    skip = _Skipping(alone=len(found) == 1)
     names = OutputNames("")
     done = 0
-    with counting("predict", "pictures") as update:
+    with counting("predict", unit) as update:
         for result in predictor.stream(found, batch_size=batch_size, on_bad=skip):
             files = _write(result, out, names) if out is not None else {}
             if json_:
@@ -92,16 +85,41 @@ def predict_command(
             else:
                 _print(result, top or 1)
             done += 1
-            update(done + len(bad), total)
-    if len(bad) > 0.1 * (done + len(bad)):
-        raise DataError(
-            f"{len(bad)} of {done + len(bad)} files could not be read (listed above); remove or replace them"
-        )
+            update(done + skip.bad, total)
+    skip.check(done, len(found), unit)
     if out is not None and not json_:
         print_note(f"wrote {out}/")
 
 
-def _found(sources: list[str]) -> tuple[Iterable[Any], int | None]:
+class _Skipping:
+    """What is left out: said as it comes, and an error at the end where it is too much.
+
+    Args:
+        alone: there is one picture or one video only, whose own error is the command's.
+    """
+
+    def __init__(self, alone: bool) -> None:
+        self.alone, self.bad = alone, 0
+
+    def __call__(self, error: PictureError) -> None:
+        from hswish.runtime.video import EarlyEndError
+
+        if self.alone:
+            raise error
+        self.bad += 1
+        print_warning(str(error) if isinstance(error, EarlyEndError) else f"skipped {error}")
+
+    def check(self, done: int, sources: int, unit: str) -> None:
+        """Refuse where more than a tenth was bad: of the videos where there is nothing else, of the pictures."""
+        if unit == "frames":
+            count, read = sources, "videos could not be read to their end"
+        else:
+            count, read = done + self.bad, "files could not be read"
+        if self.bad > 0.1 * count:
+            raise DataError(f"{self.bad} of {count} {read} (listed above); remove or replace them")
+
+
+def _found(sources: list[str]) -> tuple[list[Any], int | None]:
     """All pictures at once, so that a wrong path shows before anything is done, and their number.
 
     Frames come as they are decoded; their number is what the headers say, None where one does not.
@@ -121,6 +139,12 @@ def _found(sources: list[str]) -> tuple[Iterable[Any], int | None]:
             counts.append(len(parts[-1]))
     known = [count for count in counts if count is not None]
     return list(itertools.chain(*parts)), sum(known) if len(known) == len(counts) else None
+
+
+def _unit(found: list[Any]) -> str:
+    """What the sources are counted in; of those, only a video is still a name."""
+    moving = sum(isinstance(source, str) for source in found)
+    return "frames" if moving == len(found) else "pictures and frames" if moving else "pictures"
 
 
 def _frames(video: str) -> int | None:

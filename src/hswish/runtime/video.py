@@ -25,9 +25,17 @@ _CAMERA = re.compile(r"camera(?::(\d+))?")
 _TICKS = 1_000_000
 """of a container's clock in a second"""
 _AHEAD = 4
+"""Frames decoded ahead of their reader, at most."""
 _TIMEOUT_S = 20
 """without a byte, of an address"""
-"""Frames decoded ahead of their reader, at most."""
+_UNTOLD = 2**30
+"""Frames that the header of an .avi names, at least, where its writer could not go back and say how many came."""
+_SLACK_S = 0.5
+"""What the clock of a Matroska file may promise too much."""
+
+
+class EarlyEndError(PictureError):
+    """A video that ends before its header says; the frames until there are good."""
 
 
 def is_video(text: str) -> bool:
@@ -38,8 +46,8 @@ def is_video(text: str) -> bool:
 def frames(text: str) -> Iterator[Named]:
     """The frames of a video or camera in order; a camera's never end.
 
-    Where decoding ends early, or cannot begin, one more comes whose `read` says why: among several
-    sources a bad one is left out as a bad picture is.
+    Where decoding ends early (`EarlyEndError`), or cannot begin, one more comes whose `read` says why: among
+    several sources a bad one is left out as a bad picture is.
 
     Raises:
         MissingPackageError: PyAV is not installed.
@@ -63,6 +71,8 @@ def expected_frames(text: str) -> int | None:
         return None
     with _opened(text, None) as container:
         stream = container.streams.video[0]
+        if stream.frames >= _UNTOLD:
+            return None
         if stream.frames:
             return int(stream.frames)
         if container.duration and stream.average_rate:
@@ -71,17 +81,74 @@ def expected_frames(text: str) -> int | None:
 
 
 def _decoded(text: str) -> Iterator[Named]:
-    count = 0
+    count, frame = 0, None
     with _opened(text, _CAMERA.fullmatch(text)) as container:
-        container.streams.video[0].thread_type = "AUTO"
-        for count, frame in enumerate(container.decode(video=0), start=1):
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        for count, frame in enumerate(_to_the_end(text, container), start=1):
             name = f"{text} {_clock(frame.time)}"
             pixels = frame.to_ndarray(format="rgb24")  # (H, W, 3)
             if turns := round(frame.rotation / 90) % 4:  # a phone held upright; counter-clockwise
                 pixels = np.ascontiguousarray(np.rot90(pixels, turns))
             yield Named(name, pixels, Path(f"{Path(text).stem or 'camera'}-{count:06d}.png"))
-    if not count:
-        raise PictureError(text, "no frame in it can be decoded; choose another file")
+        if frame is None:
+            raise PictureError(text, "no frame in it can be decoded; choose another file")
+        if missing_s := _missing_s(container, stream, count, frame):
+            raise _early_end(text, frame, count, f"{missing_s:.1f} s before what its header says")
+
+
+def _to_the_end(text: str, container: Any) -> Iterator[Any]:
+    """The decoded frames; an error after the first of them is an early end.
+
+    Raises:
+        EarlyEndError: as said.
+    """
+    count, frame = 0, None
+    try:
+        for frame in container.decode(video=0):
+            count += 1
+            yield frame
+    except (OSError, ValueError) as error:  # PyAV's are among them
+        if frame is None:
+            raise
+        raise _early_end(text, frame, count, f"where its data are damaged or missing: {_reason(error)}") from error
+
+
+def _early_end(text: str, frame: Any, count: int, where: str) -> EarlyEndError:
+    kept = f"{count} frames" if count > 1 else "one frame"
+    remedy = "connect it again" if _CAMERA.fullmatch(text) else "copy or fetch it again"
+    return EarlyEndError(text, f"ends early, after {kept} at {_clock(frame.time)} ({where}); {remedy}")
+
+
+def _missing_s(container: Any, stream: Any, count: int, frame: Any) -> float:
+    """Seconds that a video's header promises beyond its last frame, `frame` with number `count`; 0 where it is whole.
+
+    A count of frames alone proves nothing: it may hold those that an edit leaves out (.mp4), and places of a steady
+    clock at which no picture stands (.avi).
+    """
+    rate = float(stream.average_rate or 0)
+    if not rate or frame.time is None:
+        return 0.0
+    length = float(frame.duration * frame.time_base) if frame.duration else 1 / rate
+    end, kind = frame.time + length, container.format.name
+    if kind == "avi":
+        # FFmpeg shortens the duration, but not the count, where the file is smaller than it says itself.
+        cut = count < stream.frames < _UNTOLD and (stream.duration or 0) < stream.frames
+        return max(stream.frames / rate - end, 1 / rate) if cut else 0.0
+    if "matroska" in kind:
+        missing, slack = _tagged_s(stream) - end, max(_SLACK_S, 1.5 / rate)
+    elif count < stream.frames and stream.duration:
+        missing, slack = float(((stream.start_time or 0) + stream.duration) * stream.time_base) - end, 0.5 / rate
+    else:
+        return 0.0
+    return missing if missing > slack else 0.0
+
+
+def _tagged_s(stream: Any) -> float:
+    """Where a Matroska file's own tag says that a stream ends, as in 00:01:02.500000000; 0 without one."""
+    match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    hours, minutes, seconds = map(float, match.groups()) if match else (0.0, 0.0, 0.0)
+    return 3600 * hours + 60 * minutes + seconds
 
 
 @contextmanager
@@ -98,10 +165,24 @@ def _opened(text: str, camera: re.Match[str] | None) -> Iterator[Any]:
                 raise PictureError(text, "holds no pictures; choose another file")
             yield container
     except (av.FFmpegError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:100]
         if camera is not None:
-            raise PictureError(text, f"no camera answers ({reason}); connect one, or name another: camera:1") from error
-        raise PictureError(text, f"not a video that can be read ({reason}); convert it to .mp4") from error
+            raise PictureError(text, f"no camera answers ({_reason(error)}); {_other_cameras()}") from error
+        raise PictureError(text, f"not a video that can be read ({_reason(error)}); convert it to .mp4") from error
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong in the library's words, on one line, without its numbers and what it logged meanwhile."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:100]
+
+
+def _other_cameras() -> str:
+    """What to do where a camera does not answer: on Linux, name the others."""
+    found = sorted(
+        int(path.name.removeprefix("video")) for path in Path("/dev").glob("video*") if path.name[5:].isdigit()
+    )
+    if found:
+        return f"connected are {', '.join(f'camera:{number}' for number in found)}"
+    return "connect one, and close other programs that use it"
 
 
 def _open(av: Any, text: str, camera: re.Match[str] | None) -> Any:
