@@ -20,7 +20,7 @@ from hswish.spec.errors import HswishError, MissingPackageError, ModelFileError,
 from hswish.spec.interface import Interface
 
 _GROUP = "hswish.engines"
-_EXTRAS = {"torch": "train"}
+_EXTRAS = {"torch": "train", "onnxruntime": "onnx"}
 """The extra that installs an engine's package, where it is not named after the engine."""
 _OWN = {
     ".safetensors": ("native", "torch"),

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hswish.runtime.exported import ExportedEngine, Operator, count_operators, refused
+from hswish.runtime.exported import ExportedEngine, Operator, count_operators, not_importable, refused
+from hswish.runtime.hushed import hushed
 from hswish.spec.artifact import METADATA_KEY
-from hswish.spec.errors import MissingPackageError, ModelFileError
+from hswish.spec.errors import ModelFileError
 from hswish.spec.interface import INTERFACE_KEY, read_documents
 
 _IDENTIFIER = b"ET12"
+_EXTENDED = b"eh00"
+"""what a header begins with that tells the length: of itself, of the program; the segments' beginning and length"""
 _LACKS = r"error: 0x:?14\b"  # OperatorMissing, whose name the runtime only prints
 _METHOD = "forward"
 
@@ -31,26 +35,26 @@ class ExecuTorchEngine(ExportedEngine):
     @classmethod
     def open(cls, path: Path, threads: int | None = None) -> ExecuTorchEngine:
         """See `ExportedEngine.open`; `threads` is a setting for the whole process."""
-        try:
-            from executorch.runtime import Runtime, Verification
-        except ModuleNotFoundError as error:
-            package = str(error.name or "executorch").split(".")[0]  # it may be torch, which its runtime needs
-            raise MissingPackageError(package, "executorch", f"opening {path}") from error
         content = path.read_bytes()
-        if content[4:8] != _IDENTIFIER:
+        if not _is_whole(content):  # before seconds of importing
             raise ModelFileError(f"{path}: not a .pte program, or a damaged one; export it again")
-        if threads is not None:
-            _set_threads(threads)
-        try:
-            program = Runtime.get().load_program(content, verification=Verification.InternalConsistency)
-            stored = {
-                name: program.load_method(name).execute([])[0]
-                for name in (METADATA_KEY, INTERFACE_KEY)
-                if name in program.method_names
-            }
-            method = program.load_method(_METHOD)._method  # its `execute` knows no `clone_outputs`
-        except (RuntimeError, ValueError, LookupError) as error:
-            raise refused(path, "executorch", error, _LACKS, "a damaged .pte program; export it again") from error
+        with hushed():  # it tells of the processor, and of every library that torch cannot load
+            try:
+                from executorch.runtime import Runtime, Verification
+            except ImportError as error:
+                raise not_importable(error, "executorch", "executorch", f"opening {path}") from error
+            if threads is not None:
+                _set_threads(threads)
+            try:
+                program = Runtime.get().load_program(content, verification=Verification.InternalConsistency)
+                stored = {
+                    name: program.load_method(name).execute([])[0]
+                    for name in (METADATA_KEY, INTERFACE_KEY)
+                    if name in program.method_names
+                }
+                method = program.load_method(_METHOD)._method  # its `execute` knows no `clone_outputs`
+            except (RuntimeError, ValueError, LookupError) as error:
+                raise refused(path, "executorch", error, _LACKS, "a damaged .pte program; export it again") from error
         documents = read_documents(stored.get(METADATA_KEY), stored.get(INTERFACE_KEY), str(path))
         engine = cls(path, *documents)
         engine._method, engine._program = method, program
@@ -67,6 +71,16 @@ class ExecuTorchEngine(ExportedEngine):
     def operators(self) -> tuple[Operator, ...]:
         """Calls of XNNPACK, which are accelerated, and of the portable operators, which are not."""
         return count_operators(_instructions(self.path.read_bytes()))
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether it begins like a program, and is as long as its header says."""
+    if len(content) < 64 or content[4:8] != _IDENTIFIER:
+        return False
+    if content[8:12] != _EXTENDED:  # an older program, which does not say
+        return True
+    length, program, beginning, segments = struct.unpack_from("<4xIQQQ", content, 8)
+    return len(content) >= (program if length < 32 else max(program, beginning + segments))
 
 
 def _set_threads(threads: int) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hswish.spec.artifact import Description
-from hswish.spec.errors import ModelFileError, OptionError
+from hswish.spec.errors import MissingPackageError, ModelFileError, OptionError
 from hswish.spec.interface import Interface
 
 
@@ -111,6 +111,26 @@ def refused(path: Path, package: str, error: Exception, lacks: str, otherwise: s
     name = next((group for group in found.groups() if group), None)
     operator = f"the operator {name}, which" if name else "an operator that"
     return ModelFileError(f"{path}: needs {operator} the installed {package} lacks; pip install --upgrade {package}")
+
+
+def not_importable(error: ImportError, package: str, extra: str, purpose: str) -> MissingPackageError:
+    """The error for a runtime that cannot be imported: names what is really absent, itself or what it needs in turn.
+
+    Args:
+        package: what is installed of the runtime.
+        extra: of hswish, which brings the runtime and all that it needs.
+    """
+    absent, reason, cause = "", str(error), error
+    while cause is not None:  # a runtime may say that it is damaged where only something below it is missing
+        if isinstance(cause, ModuleNotFoundError) and cause.name:
+            absent = cause.name.partition(".")[0]
+        reason = str(cause)
+        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    if not absent:
+        absent = f"{package} (which is here, but does not load: {' '.join(reason.split())[:100]})"
+    elif absent == package.replace("-", "_"):
+        absent = package
+    return MissingPackageError(absent, extra, purpose)
 
 
 def count_operators(steps: list[tuple[str, str, bool | None]]) -> tuple[Operator, ...]:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hswish.runtime.exported import ExportedEngine, Operator, count_operators, refused
+from hswish.runtime.exported import ExportedEngine, Operator, count_operators, not_importable, refused
 from hswish.spec.artifact import METADATA_KEY
-from hswish.spec.errors import MissingPackageError, ModelFileError
+from hswish.spec.errors import ModelFileError
 from hswish.spec.interface import INTERFACE_KEY, read_documents
 
 _IDENTIFIER = b"TFL3"
@@ -33,8 +33,8 @@ class LiteRtEngine(ExportedEngine):
         """See `ExportedEngine.open`."""
         try:
             from ai_edge_litert.interpreter import Interpreter
-        except ModuleNotFoundError as error:
-            raise MissingPackageError("ai-edge-litert", "litert", f"opening {path}") from error
+        except ImportError as error:
+            raise not_importable(error, "ai-edge-litert", "litert", f"opening {path}") from error
         content = path.read_bytes()
         if content[4:8] != _IDENTIFIER:  # of a flatbuffer
             raise ModelFileError(f"{path}: not a .tflite model, or a damaged one; export it again")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hswish.runtime.exported import ExportedEngine, Operator, refused
+from hswish.runtime.exported import ExportedEngine, Operator, not_importable, refused
 from hswish.spec.artifact import METADATA_KEY
-from hswish.spec.errors import MissingPackageError, ModelFileError
+from hswish.spec.errors import ModelFileError
 from hswish.spec.interface import INTERFACE_KEY, read_documents
 
 _MAGIC = "7767517"
@@ -30,8 +30,8 @@ class NcnnEngine(ExportedEngine):
         """See `ExportedEngine.open`."""
         try:
             import ncnn
-        except ModuleNotFoundError as error:
-            raise MissingPackageError("ncnn", "ncnn", f"opening {path}") from error
+        except ImportError as error:
+            raise not_importable(error, "ncnn", "ncnn", f"opening {path}") from error
         weights, sidecar = path.with_suffix(".bin"), path.with_suffix(".json")
         for file in (weights, sidecar):
             if not file.is_file():

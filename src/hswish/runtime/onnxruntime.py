@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hswish.runtime.exported import ExportedEngine, Operator, count_operators, refused
+from hswish.runtime.exported import ExportedEngine, Operator, count_operators, not_importable, refused
 from hswish.spec.artifact import METADATA_KEY
-from hswish.spec.errors import MissingPackageError
 from hswish.spec.interface import INTERFACE_KEY, read_documents
 
 _LACKS = r"No Op registered for (\S+)|error: (\S+) is not a registered|find an implementation for (\w+)"
@@ -75,8 +74,8 @@ def open_session(path: Path, threads: int | None = None, *, spins: bool = True) 
     """
     try:
         import onnxruntime as ort
-    except ModuleNotFoundError as error:
-        raise MissingPackageError("onnxruntime", "onnx", f"opening {path}") from error
+    except ImportError as error:
+        raise not_importable(error, "onnxruntime", "onnx", f"opening {path}") from error
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors come as exceptions
     if threads is not None:

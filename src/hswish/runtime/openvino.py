@@ -5,15 +5,19 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from numpy.typing import NDArray
 
-from hswish.runtime.exported import ExportedEngine, Operator, count_operators, refused
+from hswish.runtime.exported import ExportedEngine, Operator, count_operators, not_importable, refused
 from hswish.spec.artifact import METADATA_KEY, Description
-from hswish.spec.errors import MissingPackageError
+from hswish.spec.errors import ModelFileError
 from hswish.spec.interface import INTERFACE_KEY, Interface, read_documents
 
 _LACKS = r"doesn't contain the operation with type: (\w+)|OpenVINO does not support .*?operations?: (\S+)"
+_DAMAGED = "not an OpenVINO model, its .bin is missing, or it is damaged; export it again"
+_GRAPH = 7 << 3 | 2
+"""What stands before the graph in an ONNX file: the number of its field, and that its length follows."""
 
 
 class OpenVinoEngine(ExportedEngine):
@@ -28,8 +32,10 @@ class OpenVinoEngine(ExportedEngine):
         """See `ExportedEngine.open`."""
         try:
             import openvino  # noqa: F401 - `the_core` uses it
-        except ModuleNotFoundError as error:
-            raise MissingPackageError("openvino", "openvino", f"opening {path}") from error
+        except ImportError as error:
+            raise not_importable(error, "openvino", "openvino", f"opening {path}") from error
+        if not (_is_ir if path.suffix.lower() == ".xml" else _is_onnx)(path):
+            raise ModelFileError(f"{path}: {_DAMAGED}")
         # bfloat16 is the plugin's own choice on processors that have it; it is no longer the model measured.
         # Nor are activations rounded to 8 bits, which it does by itself before linear layers of 8-bit weights.
         settings: dict[str, Any] = {
@@ -45,8 +51,7 @@ class OpenVinoEngine(ExportedEngine):
             documents = _documents(model, path)
             compiled = core.compile_model(model, "CPU", settings)
         except (RuntimeError, UnicodeDecodeError) as error:
-            damaged = "not an OpenVINO model, its .bin is missing, or it is damaged; export it again"
-            raise refused(path, "openvino", error, _LACKS, damaged) from error
+            raise refused(path, "openvino", error, _LACKS, _DAMAGED) from error
         engine = cls(path, *documents)
         engine._compiled = compiled
         return engine
@@ -62,6 +67,48 @@ class OpenVinoEngine(ExportedEngine):
             if kind not in _NO_STEPS:
                 steps.append((kind, _TYPES.get(precision, precision), not primitive.startswith("ref")))
         return count_operators(steps)
+
+
+def _is_ir(path: Path) -> bool:
+    """Whether a file begins as an IR: OpenVINO takes whatever else it is given for TensorFlow's, and says so aloud."""
+    try:
+        with open(path, "rb") as file:
+            _, root = next(ElementTree.iterparse(file, events=("start",)))
+    except (ElementTree.ParseError, StopIteration, ValueError, LookupError):  # of an encoding that there is not
+        return False
+    return bool(root.tag == "net")
+
+
+def _is_onnx(path: Path) -> bool:
+    """Whether a file is fields of a protocol buffer from end to end, and one of them a graph; for the same reason."""
+    content = path.read_bytes()
+    place, graph = 0, False
+    try:
+        while place < len(content):
+            tag, place = _number(content, place)
+            if not tag >> 3:
+                return False
+            graph = graph or tag == _GRAPH
+            if tag & 7 == 0:
+                _, place = _number(content, place)
+            elif tag & 7 == 2:
+                length, place = _number(content, place)
+                place += length
+            else:
+                place += {1: 8, 5: 4}[tag & 7]
+    except LookupError:  # another kind of field, or a number that is cut off
+        return False
+    return graph and place == len(content)
+
+
+def _number(content: bytes, place: int) -> tuple[int, int]:
+    """The number at a place, seven bits a byte, the lowest first; and the place behind it."""
+    number, shift = 0, 0
+    while True:
+        number |= (content[place] & 127) << shift
+        place, shift = place + 1, shift + 7
+        if content[place - 1] < 128 or shift > 63:
+            return number, place
 
 
 @cache
