@@ -38,6 +38,7 @@ class ExecuTorchWriter(Writer):
         rounds_scores=True,
         float_first=True,
         float_gated=True,
+        one_range=True,
         squeeze="int8",
         weights_alone=False,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 import torch.ao.quantization.fx._decomposed
 from torch import Tensor
+from torch.nn.functional import pad
 
 from hswish.export.executorch_network import ExecuTorchNetwork
 from hswish.spec import graph as g
@@ -16,6 +17,7 @@ from hswish.spec.quantized import QuantizedGraph, Range
 
 _SIGNED = 128
 """XNNPACK's bytes are signed: q - 128"""
+_AS_GOOD_AS_ZERO = 1e-30
 _BYTES = (-128, 127, torch.int8)
 
 
@@ -53,6 +55,14 @@ class QuantizedNetwork(ExecuTorchNetwork):
         codes, spread, zeros = (self.get_buffer(f"{name}_{index}") for name in ("codes", "spread", "zeros"))
         dequantise = torch.ops.quantized_decomposed.dequantize_per_channel
         return dequantise(codes, spread, zeros, 0, -top, top, torch.int8), bias
+
+    def padded(self, node: g.Convolution, x: Tensor, sides: tuple[int, int, int, int]) -> Tensor:
+        """See `GraphNetwork.padded`.
+
+        ExecuTorch rounds what pads a conversion with zeros to the same bytes: right for a layer on bytes, but one
+        in float32 is then refused. It leaves alone what pads with another number, of which this is too small to count.
+        """
+        return pad(x, sides, value=0.0 if node.name in self.net.scales else _AS_GOOD_AS_ZERO)
 
     def _as_held(self, name: str, value: Tensor) -> Tensor:
         return _to_bytes(value, self.net.values[name]) if name in self.net.values else value

@@ -40,6 +40,7 @@ class LiteRtWriter(Writer):
         rounds_scores=True,
         float_first=True,
         float_gated=True,
+        one_range=True,
         squeeze="int8",
     )
     why_static = "its fast kernels (XNNPACK) and its resize are fixed to one size; give --size"
@@ -111,8 +112,13 @@ class _Lowering:
         return replace(held, scale=held.scale * self.factors.get(name, 1.0))
 
     def _in_bytes(self, node: g.Node, name: str) -> bool:
-        """Whether a node computes on bytes: what it reads and makes is held so."""
+        """Whether a node computes on bytes: what it reads and makes is held so.
+
+        A pooling window does not: on bytes it is slow, and gives the range that it reads whatever its own is.
+        """
         net = self.net
+        if isinstance(node, g.WindowPool):
+            return False
         if net is None or name not in net.values or any(value not in net.values for value in node.inputs):
             return False
         return not isinstance(node, (g.Convolution, g.Linear)) or node.name in net.scales

@@ -89,6 +89,10 @@ class GraphNetwork(nn.Module):
         """(N, C, h, w) in another (height, width)."""
         return F.interpolate(x, size=size, mode="bilinear", align_corners=node.align_corners)
 
+    def padded(self, node: g.Convolution, x: Tensor, sides: tuple[int, int, int, int]) -> Tensor:
+        """What a convolution reads with zeros around it, where sides (left, right, top, bottom) differ."""
+        return F.pad(x, sides)
+
     def _activation(self, kind: g.ActivationKind, x: Tensor) -> Tensor:
         if kind == "hard_sigmoid":
             return F.relu6(x + self.get_buffer("three")) * self.get_buffer("sixth")
@@ -98,7 +102,7 @@ class GraphNetwork(nn.Module):
         weight, bias = self.weights(node)
         top, left, bottom, right = node.same_padding(*x.shape[2:]) if node.same else node.padding
         if (top, left) != (bottom, right):
-            x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
+            x, top, left = self.padded(node, x, (left, right, top, bottom)), 0, 0
         return F.conv2d(x, weight, bias, node.stride, (top, left), node.dilation, node.groups)
 
 

@@ -15,7 +15,7 @@ from hswish.quantize.bias import correct_bias
 from hswish.quantize.equalise import equalise
 from hswish.quantize.importance import importance
 from hswish.quantize.places import Scheme, places
-from hswish.quantize.ranges import Histogram, histograms, least_error, minmax, value_ranges
+from hswish.quantize.ranges import Histogram, histograms, least_error, minmax, tied, value_ranges
 from hswish.quantize.repair import channel_reach, repair
 from hswish.quantize.weights import largest_scales, weight_scales
 from hswish.spec.graph import INPUT, Convolution, Graph, Linear
@@ -65,6 +65,8 @@ def round_all(prepared: Prepared, scheme: Scheme) -> QuantizedGraph:
     graph, passes = prepared.graph, prepared.passes
     found = places(graph, scheme)
     values = value_ranges(graph, found.values, prepared.seen, least_error if passes.fit_ranges else minmax)
+    if scheme.one_range:
+        values = tied(graph, values)
     net = with_scales(graph, values, found.layers, scheme, fitted=passes.fit_weights)
     return correct_bias(net, graph, prepared.batches) if passes.correct_bias else net
 

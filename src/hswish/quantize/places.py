@@ -33,6 +33,8 @@ class Scheme:
     """the first layers stay in float32, up to the one that widens: integer kernels gain nothing on so few channels"""
     float_gated: bool = False
     """where a gate multiplies the map of a depthwise convolution, that, its pooling and the product stay in float32"""
+    one_range: bool = False
+    """a concatenation only copies bytes: what it reads and makes has one range"""
     squeeze: Squeeze = "float"
     """the branches from a pooled map to a gate (squeeze-and-excitation, LR-ASPP's attention)"""
     weights_alone: bool = True

@@ -154,6 +154,27 @@ def value_ranges(
     return ranges
 
 
+def tied(graph: g.Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """`ranges` with one for each concatenation and all that it reads, for kernels that only put bytes side by side.
+
+    What flattening and resizing made of a value has its range still.
+    """
+    groups: list[set[str]] = []
+    for node in graph.nodes:
+        if not isinstance(node, (g.Concat, g.Flatten, g.Resize)):
+            continue
+        together = {node.name, *(node.inputs if isinstance(node, g.Concat) else node.inputs[:1])}
+        if together <= ranges.keys():
+            joined = [group for group in groups if group & together]
+            groups = [*(group for group in groups if group not in joined), together.union(*joined)]
+    found = dict(ranges)
+    for group in groups:
+        if any(name != g.INPUT and isinstance(graph[name], g.Concat) for name in group):
+            low, high = (min(ranges[name].low for name in group), max(ranges[name].high for name in group))
+            found.update(dict.fromkeys(group, Range.over(low, high)))
+    return found
+
+
 def from_minus_three(held: Range) -> Range:
     """A range from -3 to the end of `held` or a little further, with 3 a whole number of steps.
 
