@@ -19,10 +19,13 @@ from hswish.spec.errors import DataError, OptionError, PictureError, unknown_nam
 if TYPE_CHECKING:
     from PIL import Image
 
-    from hswish.export import ParityReport
+    from hswish.export import ExportOptions, ParityReport
     from hswish.export.int8 import Int8Settings
+    from hswish.models.described import DescribedModule
     from hswish.spec.architecture import Task
     from hswish.spec.artifact import Description
+
+_MEDIAPIPE = "MediaPipe Tasks scale all channels alike: for them, add --embed preprocess"
 
 
 def export_command(
@@ -91,7 +94,6 @@ def export_command(
       hswish export best.safetensors --format onnx,openvino,litert --int8 --calibrate pictures/
     """
     from hswish.export import ExportOptions, export
-    from hswish.export.litert_metadata import scales_alike
     from hswish.models import load
 
     file = locate_model(model)
@@ -118,6 +120,8 @@ def export_command(
             str(calibrate), file, network.description, allow_drop, sensitivity, squeeze, weight_bits, qat
         )
         export_in_8_bits(model, network, formats, stem, settings, options, threads, json_)
+        if not json_ and not _suits_mediapipe(network, formats, options):
+            print_note(_MEDIAPIPE)
         return
     reports = export(
         network,
@@ -132,9 +136,15 @@ def export_command(
         print_json({"model": model, "folder": str(stem.parent), "exports": [report.to_dict() for report in reports]})
         return
     _print(reports)
-    if "litert" in formats and "preprocess" not in options.embed and not scales_alike(network.preprocess):
-        print_note("MediaPipe Tasks scale all channels alike: for them, add --embed preprocess")
+    if not _suits_mediapipe(network, formats, options):
+        print_note(_MEDIAPIPE)
     print_note(f"wrote {stem.parent}{os.sep}{', '.join(report.file for report in reports)}")
+
+
+def _suits_mediapipe(network: DescribedModule, formats: list[str], options: ExportOptions) -> bool:
+    from hswish.export.litert_metadata import scales_alike
+
+    return "litert" not in formats or "preprocess" in options.embed or scales_alike(network.preprocess)
 
 
 def _int8_settings(
@@ -210,6 +220,12 @@ def _print(reports: list[ParityReport]) -> None:
         )
     console.print(table)
     for report in reports:
+        if report.checked == "structure":
+            console.print(
+                f"{report.format}: nothing on this system runs it; the file was read back and has the network's "
+                "operations, its answers were not compared",
+                markup=False,
+            )
         if report.operators:
             steps = ", ".join(f"{step.count} {step.kind} {step.dtype}".rstrip() for step in report.operators)
             slow = ", ".join(dict.fromkeys(step.kind for step in report.slow_operators))

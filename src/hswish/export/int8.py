@@ -20,7 +20,7 @@ from hswish.export.formats import writers
 from hswish.export.int8_report import ALLOWED, Int8Report, times_ms
 from hswish.export.job import Job, Writer
 from hswish.export.parity import size_of
-from hswish.export.pipeline import ExportOptions, make_job, put_in_place
+from hswish.export.pipeline import ExportOptions, just_written, make_job, put_in_place
 from hswish.export.trace import embed
 from hswish.models.described import DescribedModule
 from hswish.quantize.calibration import Calibration, calibration
@@ -145,15 +145,18 @@ class _Exporting:
         try:
             stem.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".export-", dir=stem.parent) as aside:
-                plain = self._in_float(writer, Path(aside) / "float32" / path.name)
+                float_path = Path(aside) / "float32" / path.name
+                with just_written(float_path, path, writer):
+                    plain = self._in_float(writer, float_path)
                 for step in fallback.worth_trying(_MARGIN * allowed):
                     made = Path(aside) / f"{len(step.kept)} in float32"
                     made.mkdir()
                     left = f", in float32: {', '.join(step.kept)}" if step.kept else ""
                     self.progress(f"{writer.name}: writing and measuring{left}")
                     job = self._job(step.net)
-                    writer.write(job, made / path.name)
-                    reports.append(self._measure(writer, job, made / path.name, plain, step, fallback))
+                    with just_written(made / path.name, path, writer):
+                        writer.write(job, made / path.name)
+                        reports.append(self._measure(writer, job, made / path.name, plain, step, fallback))
                     if reports[-1].drop <= allowed:
                         put_in_place(made, stem.parent)
                         return reports[-1]

@@ -78,9 +78,15 @@ class ParityReport:
         """Operators that fell out of the runtime's fast kernels."""
         return tuple(operator for operator in self.operators if operator.accelerated is False)
 
+    @property
+    def checked(self) -> str:
+        """What is known of the file: its `answers`; or its `structure`, where nothing here runs it."""
+        return "structure" if self.runtime is None else "answers"
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {**asdict(self), "slow_operators": [operator.kind for operator in self.slow_operators]}
+        slow = [operator.kind for operator in self.slow_operators]
+        return {**asdict(self), "checked": self.checked, "slow_operators": slow}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

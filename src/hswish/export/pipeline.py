@@ -5,8 +5,9 @@ trace -> embed -> write aside -> prove in its own runtime -> put in place
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from hswish.export.trace import embed, trace
 from hswish.models.described import DescribedModule
 from hswish.quantize.pipeline import weights_only
 from hswish.runtime import open_engine
-from hswish.runtime.exported import ExportedEngine
+from hswish.runtime.exported import ExportedEngine, LacksOperatorError
 from hswish.spec.artifact import Description
-from hswish.spec.errors import OptionError, SaveError, unknown_name
+from hswish.spec.errors import ModelFileError, OptionError, ParityError, SaveError, unknown_name
 from hswish.spec.files import explain_os_error
 from hswish.spec.interface import Interface
 
@@ -136,17 +137,39 @@ def _export_one(writer: Writer, job: Job, stem: Path, cases: Sequence[Case], thr
         stem.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=stem.parent) as aside:
             path = Path(aside) / f"{stem.name}{writer.suffix}"
-            writer.write(job, path)
-            if writer.engine is None:
-                report = unproved(path, format=writer.name)
-            else:
-                engine = open_engine(path, writer.engine, threads)
-                assert isinstance(engine, ExportedEngine)
-                report = prove(job, engine, cases, format=writer.name)
+            with just_written(path, stem.parent / path.name, writer):
+                writer.write(job, path)
+                if writer.engine is None:
+                    report = unproved(path, format=writer.name)
+                else:
+                    engine = open_engine(path, writer.engine, threads)
+                    assert isinstance(engine, ExportedEngine)
+                    report = prove(job, engine, cases, format=writer.name)
             put_in_place(Path(aside), stem.parent)
     except OSError as error:
         raise SaveError(f"cannot save {stem}{writer.suffix}: {explain_os_error(error)}") from error
     return report
+
+
+@contextlib.contextmanager
+def just_written(path: Path, target: Path, writer: Writer) -> Iterator[None]:
+    """What a runtime has against `path`, which hswish wrote a moment ago and nobody damaged, said of `target`.
+
+    Raises:
+        ParityError: the runtime does not open or run it, with its own reason.
+        ModelFileError: what else is wrong.
+    """
+    try:
+        yield
+    except ModelFileError as error:
+        runtime_error = error.__cause__
+        if runtime_error is None or isinstance(error, LacksOperatorError):
+            raise type(error)(str(error).replace(str(path), str(target))) from error
+        reason = " ".join(str(runtime_error).replace(str(path), target.name).split())[:300]
+        raise ParityError(
+            f"{target}: {writer.engine} here refuses the {writer.name} file that hswish just wrote ({reason}); "
+            "nothing was kept; try another version of it, and report this to hswish"
+        ) from error
 
 
 def put_in_place(aside: Path, folder: Path) -> None:

@@ -33,6 +33,10 @@ class Operator:
     """whether it runs in the runtime's fast kernels; None where the runtime does not tell"""
 
 
+class LacksOperatorError(ModelFileError):
+    """A file that is whole, but has an operator that the installed runtime lacks."""
+
+
 class ExportedEngine(ABC):
     """Runs one exported file; a subclass knows one runtime."""
 
@@ -100,6 +104,8 @@ class ExportedEngine(ABC):
 def refused(path: Path, package: str, error: Exception, lacks: str, otherwise: str) -> ModelFileError:
     """The error for a file that a runtime does not open: for want of an operator, or because it is damaged.
 
+    Raise it from `error`: an export, whose file is not damaged, tells that one's words instead.
+
     Args:
         package: what is installed of the runtime.
         lacks: pattern of the runtime's own words for an operator that it does not have, whose name is a group.
@@ -110,7 +116,9 @@ def refused(path: Path, package: str, error: Exception, lacks: str, otherwise: s
         return ModelFileError(f"{path}: {otherwise}")
     name = next((group for group in found.groups() if group), None)
     operator = f"the operator {name}, which" if name else "an operator that"
-    return ModelFileError(f"{path}: needs {operator} the installed {package} lacks; pip install --upgrade {package}")
+    return LacksOperatorError(
+        f"{path}: needs {operator} the installed {package} lacks; pip install --upgrade {package}"
+    )
 
 
 def not_importable(error: ImportError, package: str, extra: str, purpose: str) -> MissingPackageError:

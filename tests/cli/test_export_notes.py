@@ -1,0 +1,48 @@
+"""What `hswish export` says beside its figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hswish.models.checkpoint import save
+from tests.contract.networks import CLASSES, network, pictures
+
+NOTE = "MediaPipe Tasks scale all channels alike: for them, add --embed preprocess"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("notes")
+    save(network("mobilenet_v3_small"), made / "net.safetensors")
+    for index, picture in enumerate(pictures(18)):
+        for split in ("train", "val"):
+            path = made / "pictures" / split / CLASSES[index % len(CLASSES)] / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+    return made
+
+
+@pytest.mark.parametrize("eight_bits", [False, True])
+def test_mediapipes_scaling_is_told(eight_bits: bool, folder: Path, tmp_path: Path, hswish_cli) -> None:
+    pytest.importorskip("ai_edge_litert")
+    words = ["export", folder / "net.safetensors", "-f", "litert", "-o", tmp_path]
+    words += ["--int8", "--allow-drop", "--calibrate" if eight_bits else "--data", folder / "pictures"]
+    if not eight_bits:
+        words = [word for word in words if word not in ("--int8", "--allow-drop")]
+    assert NOTE in hswish_cli(*words).success().err.splitlines()
+    assert NOTE not in hswish_cli(*words, "--embed", "preprocess").success().err
+
+
+def test_what_is_known_of_a_file_that_nothing_runs_here(folder: Path, tmp_path: Path, hswish_cli) -> None:
+    pytest.importorskip("coremltools")
+    words = ("export", folder / "net.safetensors", "--data", folder / "pictures", "-o", tmp_path, "-f")
+    out = hswish_cli(*words, "coreml").success().out
+    assert (
+        "coreml: nothing on this system runs it; the file was read back and has the network's operations, "
+        "its answers were not compared" in out.splitlines()
+    )
+    reports = [json.loads(hswish_cli(*words, name, "--json").out)["exports"][0] for name in ("coreml", "onnx")]
+    assert [report["checked"] for report in reports] == ["structure", "answers"]
