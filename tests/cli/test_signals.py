@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -37,10 +38,10 @@ def arguments(made: Path, out: Path) -> tuple[object, ...]:
     return ("train", made / "pictures", "-m", "mobilenet_v3_small", *QUICK, "--epochs", EPOCHS, "-o", out)
 
 
-def start(*words: object, cwd: Path) -> subprocess.Popen[bytes]:
-    """A process group of its own, as a terminal makes one for a command."""
+def start(*words: object, cwd: Path, code: str | None = None) -> subprocess.Popen[bytes]:
+    """A process group of its own, as a terminal makes one for a command; `code` in place of the command line's."""
     return subprocess.Popen(
-        command(*words),
+        command(*words) if code is None else [sys.executable, "-c", code, *map(str, words)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -97,11 +98,37 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert rows[0] == rows[1]
 
 
-def test_prediction_is_stopped(made: Path, classifier: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_prediction_is_stopped(number: int, made: Path, classifier: Path, tmp_path: Path) -> None:
     process = start("predict", classifier, *[made / "pictures"] * 2000, cwd=tmp_path)
     wait_for(process.stdout, "cat|dog")
-    _, err = stop(process)
+    _, err = stop(process, number)
     assert (process.returncode, err) == (2, "error: interrupted\n")
+
+
+SLOWLY = """
+import time
+import hswish.export.pipeline as pipeline
+pipeline.prove = lambda *about, **options: print("proving", flush=True) or time.sleep(60)
+from hswish.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 3)])
+def test_an_export_leaves_nothing_behind(number: int, times: int, made: Path, classifier: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    out = tmp_path / "out"
+    words = ("export", classifier, "-f", "onnx", "--data", made / "pictures", "--pictures", 1, "-o", out)
+    process = start(*words, cwd=tmp_path, code=SLOWLY)
+    wait_for(process.stdout, "proving")
+    assert [path.name[:8] for path in out.iterdir()] == [".export-"]
+    for _ in range(times - 1):
+        os.killpg(process.pid, number)
+    _, err = stop(process, number)
+    assert (process.returncode, err.splitlines()[-1]) == (2, "error: interrupted")
+    assert "Traceback" not in err
+    assert not list(out.iterdir())
 
 
 @pytest.mark.parametrize("workers", [0, 2])

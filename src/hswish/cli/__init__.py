@@ -10,8 +10,10 @@ import errno
 import io
 import os
 import re
+import signal
 import sys
 import warnings
+from types import FrameType
 
 import typer
 
@@ -25,6 +27,7 @@ BAD_INPUT = 2
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 2 on bad input, 1 on a fault of ours."""
     _mend_streams()
+    _heed_termination()
     if not sys.warnoptions and not os.environ.get("HSWISH_DEBUG"):
         warnings.simplefilter("ignore")  # libraries' words to programmers
     sys.exit(run(arguments))
@@ -89,6 +92,18 @@ def _mend_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - it stays open
         elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _heed_termination() -> None:
+    """SIGTERM ends a command as Ctrl-C does, so that no half-written file or folder stays behind."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a batch system may send several: cleaning up is not to be disturbed
+        raise KeyboardInterrupt
+
+    with contextlib.suppress(ValueError):  # signals belong to the main thread
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, stop)
 
 
 def _silence_stdout_if_full(error: OSError) -> None:
