@@ -19,3 +19,10 @@ def test_time_left_counts_the_part_of_an_epoch_that_was_run(
     now[0] += 100  # for what was left of epoch 6; four more are to come
     progress.end_epoch({"epoch": 6, "loss": 1.0, "pictures_per_second": 8.0})
     assert f"  {left} left" in capsys.readouterr().err
+
+
+def test_an_epoch_without_a_validation_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = TrainingProgress()
+    progress.start_epoch(1, 4, 100, 0)
+    progress.end_epoch({"epoch": 1, "loss": 1.25, "lr": 0.1, "pictures_per_second": 8.0})
+    assert "epoch 1/4  loss 1.2500  8 pictures/s  " in capsys.readouterr().err

@@ -70,8 +70,13 @@ def test_validation_now_and_then_and_after_the_last_epoch(colours: Path, tmp_pat
     log = Log()
     changes = {"epochs": 5, "validate_epochs": 2}
     train(colours, "mobilenet_v3_small", out=tmp_path / "run", recipe=FAST, changes=changes, reporter=log, **TINY)
-    assert [row["epoch"] for row in log.rows] == [2, 4, 5]
+    assert [row["epoch"] for row in log.rows if "top1" in row] == [2, 4, 5]
     assert log.steps == 5 * 4
+    assert [row["epoch"] for row in log.rows] == [1, 2, 3, 4, 5], "the others are told, too"
+    assert all(row["loss"] > 0 and row["lr"] >= 0 and row["pictures_per_second"] > 0 for row in log.rows)
+    assert log.rows == [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert {"curves.png", "classes.png", "predictions.png"} <= {path.name for path in (tmp_path / "run").iterdir()}
+    assert not any("no pictures" in note for note in log.notes)
 
 
 def test_a_segmenter_learns(squares: Path, tmp_path: Path) -> None:

@@ -75,14 +75,13 @@ class TrainingProgress(Reporter):
         self._done = done
 
     def end_epoch(self, row: dict[str, Any]) -> None:
-        figures = "  ".join(
-            f"{key} {value:.4f}" for key, value in row.items() if key in ("top1", "top5", "miou", "pixel_accuracy")
-        )
+        shown = ("loss", "top1", "top5", "miou", "pixel_accuracy")  # the last four where it ends with a validation
+        figures = "  ".join(f"{key} {value:.4f}" for key, value in row.items() if key in shown)
         ran = row["epoch"] - self._start  # epochs; the first may have been begun by another process
         left = (time.monotonic() - self._began) / max(ran, 1e-9) * (self._epochs - row["epoch"])
         self._ends = time.monotonic() + left
         self.note(
-            f"epoch {row['epoch']}/{self._epochs}  loss {row['loss']:.4f}  {figures}  "
+            f"epoch {row['epoch']}/{self._epochs}  {figures}  "
             f"{row['pictures_per_second']:.0f} pictures/s  {duration(left)} left"
         )
 

@@ -87,12 +87,12 @@ class Trainer:
             ):
                 while at.epoch < self.recipe.epochs and not self._has_stalled():
                     self._train_epoch(stop)
+                    evaluation = None
                     if self._validates(at.epoch + 1):
                         if self.devices.world_size > 1:  # their validation cannot be stopped, only ended
                             self._checkpoint()
-                        self._finish_epoch(self._validate(self.learner.kept, stop))
-                    else:
-                        at.begin_epoch()
+                        evaluation = self._validate(self.learner.kept, stop)
+                    self._finish_epoch(evaluation)
                 if not at.finished:
                     self._finish_run(stop)
         except KeyboardInterrupt:  # a second Ctrl-C: the last checkpoint stands
@@ -191,35 +191,43 @@ class Trainer:
             self._stop()
         return evaluation
 
-    def _finish_epoch(self, evaluation: Evaluation) -> None:
-        at, kept = self.at, self.learner.kept
-        for file, reason in evaluation.skipped:
-            self._skip(file, reason)
-        name, value = evaluation.headline
+    def _finish_epoch(self, evaluation: Evaluation | None) -> None:
+        """Write the epoch's row; with an `evaluation` keep the network if it is the best, save, and draw."""
+        at = self.at
         row: dict[str, Any] = {
             "epoch": at.epoch + 1,
             "loss": at.loss_sum / max(at.pictures, 1),
             "lr": learning_rate((at.epoch + 1) * self.steps - 1, self.steps, self.recipe),
             "seconds": round(at.seconds, 3),
             "pictures_per_second": round(at.pictures / max(at.seconds, 1e-9), 1),
-            **evaluation.summary(),
         }
-        if len(evaluation.classes) <= _MOST_CLASSES:
-            row["per_class"] = evaluation.per_class()
         if at.passed_over:
             row["passed_over"] = at.passed_over
-        if value > at.best:
-            at.best, at.best_epoch = value, at.epoch + 1
-            self._keep(kept, {**evaluation.summary(), "epoch": at.best_epoch})
-        row[f"best_{name}"] = at.best
+        if evaluation is not None:
+            row |= self._figures(evaluation)
         at.begin_epoch()
         if self.devices.leads:
             self.run_folder.keep_rows(at.epoch - 1)
             self.run_folder.append_row(row)
-        self._checkpoint()
+        if evaluation is not None:
+            self._checkpoint()
         self.reporter.end_epoch(row)
-        if self.devices.leads:
-            self.pictures.after_epoch(kept, at.epoch)
+        if evaluation is not None and self.devices.leads:
+            self.pictures.after_epoch(self.learner.kept, at.epoch)
+
+    def _figures(self, evaluation: Evaluation) -> dict[str, Any]:
+        """What a validation adds to its epoch's row; the network is kept if it has never been better."""
+        at = self.at
+        for file, reason in evaluation.skipped:
+            self._skip(file, reason)
+        figures: dict[str, Any] = {**evaluation.summary()}
+        if len(evaluation.classes) <= _MOST_CLASSES:
+            figures["per_class"] = evaluation.per_class()
+        name, value = evaluation.headline
+        if value > at.best:
+            at.best, at.best_epoch = value, at.epoch + 1
+            self._keep(self.learner.kept, {**evaluation.summary(), "epoch": at.best_epoch})
+        return {**figures, f"best_{name}": at.best}
 
     def _has_stalled(self) -> bool:
         """Whether the recipe's patience with epochs that are no better is at its end."""
