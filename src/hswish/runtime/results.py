@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from hswish.runtime.outline import outlines
+from hswish.runtime.outline import area_outlines
 from hswish.spec.errors import OptionError
 from hswish.spec.palette import is_background, palette
 
@@ -108,15 +108,9 @@ class SegmentationResult(PictureResult):
             For each area its `label`, its `area` in pixels, and `points`, a closed outline of pixel
             corners [[x, y], ...] without its first point repeated; holes are not cut out.
         """
-        skipped = is_background(self.classes)
-        found = [
-            {"label": self.classes[index], "area": area, "points": points}
-            for index in np.unique(self.mask)
-            if index < len(self.classes) and not skipped[index]
-            for area, points in outlines(self.mask == index)
-            if area >= smallest
-        ]
-        return sorted(found, key=lambda entry: -entry["area"])
+        found = area_outlines(self.mask, ~np.asarray(is_background(self.classes)), smallest)
+        found.sort(key=lambda outline: -outline.area)
+        return [{"label": self.classes[one.value], "area": one.area, "points": one.points} for one in found]
 
     def mask_image(self) -> Image.Image:
         """The mask as a palette picture ("P"): values are class indices, shown in their colours."""
