@@ -181,3 +181,23 @@ def test_rare_things_are_pasted_from_the_lenders_that_the_dataset_draws(scenes_f
         (root / f"images/train/{number:03d}.jpg").write_bytes(b"broken")
     for batch in HeldLoader(broken, batch_size=4, device=CPU, workers=0).epoch(0):
         assert (batch.targets != 2).all()
+
+
+def test_any_items_as_one_batch(classes_folder):
+    """Asked for by their indices: those that can be read, augmented, and the same whenever they are asked for."""
+    root = classes_folder({"train/cat": 4, "train/dog": 4, "val/cat": 1})
+    (root / "train/cat").joinpath(sorted(path.name for path in (root / "train/cat").iterdir())[1]).write_bytes(
+        b"broken"
+    )
+    for make in (held, loaded):
+        loader = make(root, Augment(), FITTING)
+        batch = loader.batch_of(0, [6, 1, 0])
+        assert batch.indices.tolist() == [6, 0]
+        whole = {int(i): p for part in loader.epoch(0) for i, p in zip(part.indices, part.pictures, strict=True)}
+        assert all(
+            torch.equal(picture, whole[int(i)]) for i, picture in zip(batch.indices, batch.pictures, strict=True)
+        )
+        varied = make(root)
+        first, again, later = (varied.batch_of(epoch, [6, 0]).pictures for epoch in (0, 0, 1))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, later)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hswish.data import Augment, PictureDataset, TrainTransform
-from hswish.evaluate import augmented_page
+from hswish.evaluate import Fed, augmented_page
 from hswish.evaluate.augmented import to_picture
 from hswish.spec.errors import DataError
 from hswish.spec.palette import palette
@@ -37,6 +38,34 @@ def test_masks_are_drawn_in_the_colours_of_the_legend(scenes, tmp_path: Path) ->
     pixels = np.asarray(Image.open(tmp_path / "page.png").convert("RGB"))
     for colour in palette(source.classes)[1 : len(source.classes)]:
         assert (pixels == colour).all(-1).any()
+
+
+def test_scenes_keep_their_colours_beside_the_masks(scenes, tmp_path: Path) -> None:
+    """What is done to colours is seen, too: as many pixels of a class's own colour as three epochs and the picture."""
+    source = scenes(count=1)
+    preprocess = Preprocess(height=24, width=36, resize="stretch")
+    dataset = PictureDataset(source, "val", TrainTransform(Augment(), preprocess, source.task))
+    augmented_page(dataset, preprocess, tmp_path / "page.png")
+    pixels = np.asarray(Image.open(tmp_path / "page.png").convert("RGB")).astype(int)
+    red = ((pixels[..., 0] > 200) & (pixels[..., 1:] < 60).all(-1)).nonzero()[1]
+    assert len(np.unique(red // 204)) >= 4
+
+
+def test_a_mixed_picture_and_the_shares_of_its_classes(labelled, tmp_path: Path) -> None:
+    """The page draws what it is given, here half red and half blue, and is higher by the lines that say so."""
+    source = labelled({"red": ["red"] * 3, "blue": ["blue"] * 3})
+    preprocess = Preprocess(height=24, width=24)
+    dataset = PictureDataset(source, "val", TrainTransform(Augment(), preprocess, source.task))
+    half = preprocess(Image.new("RGB", (24, 24), (128, 0, 128)))
+
+    def feed(epoch: int, indices: Sequence[int]) -> Fed:
+        return Fed(np.stack([half] * len(indices)), np.full((len(indices), 2), 0.5, np.float32), indices)
+
+    augmented_page(dataset, preprocess, tmp_path / "plain.png")
+    augmented_page(dataset, preprocess, tmp_path / "page.png", feed=feed)
+    plain, page = (Image.open(tmp_path / name).convert("RGB") for name in ("plain.png", "page.png"))
+    assert (np.asarray(page) == (128, 0, 128)).all(-1).sum() > 3 * 6 * 1000
+    assert page.height > plain.height
 
 
 def test_labels_stand_below_and_bad_files_are_left_out(labelled, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -67,3 +68,35 @@ def test_contradictions_end_it(squares, tmp_path):
     with pytest.raises(OptionError, match="unknown model"):
         dry_run(squares, "mobilenet_v4", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("changes", [{"mixup": 100.0}, {"mixup": 100.0, "held": True, "height": 32, "width": 32}])
+def test_the_page_shows_mixed_pictures(colours, tmp_path, changes):
+    """About half of each of two: not there where nothing is mixed."""
+    between = []
+    for number, mixing in enumerate([{}, changes]):
+        found = dry_run(
+            colours, "mobilenet_v3_small", out=tmp_path / str(number), recipe=FAST.with_changes(mixing), workers=0,
+            width_mult=0.35,
+        )  # fmt: skip
+        with Image.open(found.picture) as image:
+            pixels = np.asarray(image.convert("RGB")).astype(int)
+        two_halves = (abs(pixels - 105) < 35).sum(-1) == 2  # such as blue's 200 and green's 200, halved
+        between.append(int((two_halves & (pixels.min(-1) < 60)).sum()))
+    assert between[0] < 1000
+    assert between[1] > 10_000
+
+
+def test_the_page_is_of_the_augmentation_on_the_device(colours, tmp_path):
+    """Held pictures are drawn as the loader of held pictures makes them, by other random numbers than the others."""
+    pages = []
+    for held in (False, True):
+        changes = {"held": held, "height": 32, "width": 32, "augment.brightness": 0.9}
+        recipe = FAST.with_changes(changes)
+        found = dry_run(
+            colours, "mobilenet_v3_small", out=tmp_path / str(held), recipe=recipe, workers=0, width_mult=0.35
+        )
+        with Image.open(found.picture) as image:
+            pages.append(np.asarray(image.convert("RGB")))
+    assert pages[0].shape == pages[1].shape
+    assert (pages[0] != pages[1]).any()

@@ -8,7 +8,7 @@ As with `loader`, all of it is a function of (seed, epoch, batch), so a run resu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +125,12 @@ class HeldLoader:
         for number, places in enumerate(self._batches(epoch)[start_batch:], start_batch):
             yield self._batch(epoch, number, np.array(places, np.int64), bad)
             bad = ()
+
+    def batch_of(self, epoch: int, indices: Sequence[int]) -> Batch:
+        """The items `indices` of the split, as `epoch` might have them, in one batch; bad files are left out."""
+        kept = self._held.items
+        places = [place for index in indices for place in np.flatnonzero(kept == index).tolist()]
+        return self._batch(epoch, 0, np.array(places, np.int64), ())
 
     @property
     def _held(self) -> _Held:

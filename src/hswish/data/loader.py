@@ -95,6 +95,10 @@ class TrainLoader:
                     ahead.reached(number)
                 yield batch
 
+    def batch_of(self, epoch: int, indices: Sequence[int]) -> Batch:
+        """The items `indices` of the split as `epoch` has them, in one batch, loaded here and now."""
+        return _collate_train([self.dataset[(epoch, index)] for index in indices])
+
     def _batches(self, epoch: int) -> list[list[int]]:
         order = epoch_order(len(self.dataset), self.seed, epoch, self._rank, self._world_size, self._runs)
         return batched(order, self.batch_size, self._world_size)

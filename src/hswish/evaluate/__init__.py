@@ -1,6 +1,6 @@
 """Evaluation of any engine on a data set: scores, figures, and pages to look at."""
 
-from hswish.evaluate.augmented import augmented_page
+from hswish.evaluate.augmented import Fed, augmented_page
 from hswish.evaluate.class_names import match_classes
 from hswish.evaluate.evaluate import evaluate
 from hswish.evaluate.evaluation import Evaluation
@@ -10,6 +10,7 @@ from hswish.evaluate.suspects import Suspect, Suspects, suspects_page, suspects_
 
 __all__ = [
     "Evaluation",
+    "Fed",
     "Suspect",
     "Suspects",
     "augmented_page",

@@ -8,8 +8,9 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 from hswish.data import Batch, class_frequencies, raise_fatal, too_many_bad
 from hswish.data.source import DataSource, evenly
 from hswish.data.workers import worker_deaths
-from hswish.evaluate import augmented_page, evaluate
+from hswish.evaluate import Fed, augmented_page, evaluate
 from hswish.models.engine import TorchEngine
 from hswish.spec.errors import DataError, HswishError, PictureError
 from hswish.train.learner import NotFinite
@@ -40,7 +41,7 @@ class Rehearsal:
     """What a run would be like, as far as a few steps can tell."""
 
     picture: Path
-    """augmented samples, with their masks drawn"""
+    """samples as the network is fed them, with their masks drawn"""
     data: str
     """short name of the data set"""
     task: str
@@ -105,9 +106,9 @@ def rehearse(trainer: Trainer) -> Rehearsal:
     bad = dict(source.skipped)
     looked_at = {split: _look_at(source, split, bad) for split in ("train", "val")}
     picture = trainer.run_folder.path / "dry-run.png"
-    if trainer.devices.leads:
-        augmented_page(trainer.dataset, preprocess, picture)
     with worker_deaths("try again with --workers 0"):
+        if trainer.devices.leads:
+            augmented_page(trainer.dataset, preprocess, picture, feed=partial(_fed, trainer))
         losses, pictures, seconds, measured = _time_steps(trainer)
         val_seconds = _time_validation(trainer)
     rate = pictures / max(seconds, 1e-9)
@@ -138,6 +139,15 @@ def rehearse(trainer: Trainer) -> Rehearsal:
         measured_steps=measured,
         losses=tuple(losses),
     )
+
+
+def _fed(trainer: Trainer, epoch: int, indices: Sequence[int]) -> Fed:
+    """What the network is fed of these items of train: as the run's own loader augments and its learner mixes them."""
+    batch = trainer.loader.batch_of(epoch, indices)
+    if not len(batch):
+        return Fed(np.empty((0, 0, 0, 0), np.float32), np.empty(0), ())
+    pictures, targets = trainer.learner.mixed(batch, epoch)
+    return Fed(pictures.cpu().numpy(), targets.cpu().numpy(), batch.indices.tolist())
 
 
 def _look_at(source: DataSource, split: str, bad: dict[str, str]) -> int:

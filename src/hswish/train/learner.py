@@ -199,17 +199,26 @@ class Learner:
 
     def _prepared(self, batch: Batch, number: int, place: int) -> Lesson:
         """Pictures and targets on the device, mixed or thinned out where the recipe says so."""
+        pictures, targets = self.mixed(batch, number, place)
+        grid = Grid.drawn(self.recipe.loss.stride, self.recipe.seed, number)
+        return Lesson(pictures, grid.of(targets) if targets.ndim == 3 else targets, grid)
+
+    def mixed(self, batch: Batch, number: int, place: int = 0) -> tuple[Tensor, Tensor]:
+        """A batch on the device, mixed if the recipe says so, as step `number` has it in its `place`.
+
+        Returns:
+            Pictures (N, C, h, w), channels last, and targets (N,), (N, K) or masks (N, h, w).
+        """
         device, recipe = self.devices.device, self.recipe
         pictures = batch.pictures.to(device, memory_format=torch.channels_last)
         targets = batch.targets.to(device)
-        if self._mixes:
-            chance = np.random.default_rng((recipe.seed, number, place, self.devices.rank))
-            pictures, targets = mix(
-                pictures, targets, len(self.model.classes), chance,
-                mixup=recipe.mixup, cutmix=recipe.cutmix, probability=recipe.mix_probability,
-            )  # fmt: skip
-        grid = Grid.drawn(recipe.loss.stride, recipe.seed, number)
-        return Lesson(pictures, grid.of(targets) if targets.ndim == 3 else targets, grid)
+        if not self._mixes:
+            return pictures, targets
+        chance = np.random.default_rng((recipe.seed, number, place, self.devices.rank))
+        return mix(
+            pictures, targets, len(self.model.classes), chance,
+            mixup=recipe.mixup, cutmix=recipe.cutmix, probability=recipe.mix_probability,
+        )  # fmt: skip
 
     def _gradients_of_one(self, pictures: Tensor, targets: Tensor, corner: Tensor) -> Tensor:
         return self._gradients([Lesson(pictures, targets, Grid(self.recipe.loss.stride, *corner))])
