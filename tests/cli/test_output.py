@@ -133,3 +133,14 @@ def test_a_terminal_shows_colours_and_progress(made: Path, tmp_path: Path) -> No
     status, shown = at_terminal("predict", out / "best.safetensors", made / "gone", cwd=tmp_path, NO_COLOR="1")
     assert "\x1b[1;31m" not in shown
     assert "error:" in shown
+
+
+def test_a_warm_network_answers_alike(made: Path, classifier: Path, hswish_cli) -> None:
+    picture = next((made / "pictures" / "cat").iterdir())
+    found = []
+    for count in (0, 3):
+        outcome = hswish_cli("predict", classifier, picture, "--json", "--warm-up", count).success()
+        (line,) = outcome.out.splitlines()
+        found.append({key: value for key, value in json.loads(line).items() if key != "time_ms"})
+    assert found[0] == found[1]
+    hswish_cli("predict", classifier, picture, "--warm-up", -1).error("--warm-up")

@@ -173,3 +173,18 @@ def test_one_predictor_serves_many_threads(colour_engine) -> None:
 def test_prediction_imports_no_torch() -> None:
     code = "import sys, hswish.runtime; assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_predictor_that_is_warm(colour_engine) -> None:
+    """The engine has run on its own input's size, and the answers are what they are without."""
+    for task in ("classification", "segmentation"):
+        engine = colour_engine(task)
+        predictor = Predictor(engine, warm_up=3)
+        assert engine.batches == [(1, 3, 8, 8)] * 3
+        assert predictor(RED).label == "red"
+        assert len(engine.batches) == 4
+    engine = colour_engine()
+    Predictor(engine)
+    assert not engine.batches
+    with pytest.raises(OptionError, match="warm_up must be 0 or more, not -1"):
+        Predictor(engine, warm_up=-1)

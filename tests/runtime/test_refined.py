@@ -60,6 +60,14 @@ def test_a_predictor_with_windows(colour_engine, mirror: bool) -> None:
     assert (result.mask[:, 33:] == 3).all()
 
 
+@pytest.mark.parametrize(("width", "height"), [(80, 20), (20, 80), (800, 200)])
+def test_windows_slide_along_the_longer_side(colour_engine, width: int, height: int) -> None:
+    """The shorter side is the input's, however large the picture: things are as large as the network learnt them."""
+    engine = colour_engine("segmentation")
+    Predictor(engine, windows=True)(Image.new("RGB", (width, height)))
+    assert engine.batches == [(1, 3, 8, 8)] * 5  # in 8 x 32 pixels, six apart
+
+
 def test_what_cannot_be_refined_is_refused(colour_engine) -> None:
     with pytest.raises(OptionError, match="windows need a segmenter"):
         Predictor(colour_engine(), windows=True)

@@ -41,8 +41,17 @@ def predict_command(
     ] = None,
     mirror: Annotated[bool, typer.Option("--mirror", help="Look at the mirror image, too; twice the time.")] = False,
     windows: Annotated[
-        bool, typer.Option("--windows", help="Slide the input over the picture, which keeps its shape (segmentation).")
+        bool,
+        typer.Option(
+            "--windows",
+            help="Keep the picture's shape: scale it to the input's shorter side, slide the input along its longer one "
+            "(segmentation).",
+        ),
     ] = False,
+    warm_up: Annotated[
+        int,
+        typer.Option(min=0, max=1000, help="Runs before the first picture, whose time_ms is then like the others'."),
+    ] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture, each on a line.")] = False,
 ) -> None:
     """Label pictures, or segment them.
@@ -69,7 +78,9 @@ def predict_command(
     """
     from hswish.runtime import OutputNames, Predictor
 
-    predictor = Predictor(locate_model(model), engine, threads, precision=precision, mirror=mirror, windows=windows)
+    predictor = Predictor(
+        locate_model(model), engine, threads, precision=precision, mirror=mirror, windows=windows, warm_up=warm_up
+    )
     if out is None and predictor.task == "segmentation":
         out = Path("predictions")
     found, total = _found(sources)

@@ -59,12 +59,15 @@ class Predictor:
         precision: what the native engine computes a file of floats in: `float32` or, faster and less exact,
             `bfloat16` where the processor multiplies it.
         mirror: also look at each picture's mirror image, for twice the time.
-        windows: slide the input over a larger picture instead of scaling it down (segmentation).
+        windows: scale each picture to the input's shorter side, at which it keeps its shape, and slide the input along
+            the longer one (segmentation).
+        warm_up: runs on a blank picture of the input's size while this is made, so that the first answer takes as
+            long as the others; without them everything is done soonest.
 
     Raises:
         ModelFileError: no such file, or no model.
         MissingPackageError: the engine's package is not installed.
-        OptionError: no engine of that name, or it does not compute in that precision here.
+        OptionError: no engine of that name, it does not compute in that precision here, or `warm_up` is below 0.
     """
 
     def __init__(
@@ -76,7 +79,10 @@ class Predictor:
         precision: str | None = None,
         mirror: bool = False,
         windows: bool = False,
+        warm_up: int = 0,
     ) -> None:
+        if warm_up < 0:
+            raise OptionError(f"warm_up must be 0 or more, not {warm_up}")
         self._file: str | None = None
         if isinstance(model, (str, Path)):
             self._file, model = str(model), open_engine(model, engine, threads, precision)
@@ -93,6 +99,9 @@ class Predictor:
         """class names in output order"""
         self.task = self.description.task
         """`classification` or `segmentation`"""
+        blank = Image.new("RGB", (self.description.preprocess.width, self.description.preprocess.height))
+        for _ in range(warm_up):
+            self(blank)
 
     def __call__(self, source: Any) -> Any:
         """The result for one picture, or the list of results for a list, folder, glob or archive.

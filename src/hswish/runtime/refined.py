@@ -55,7 +55,9 @@ class Windowed:
     """Slides a window over each picture, which keeps its shape, and averages logits where windows meet.
 
     The picture is scaled until its shorter side is the window's shorter side, so a file of a fixed
-    size sees pictures of any shape undistorted.
+    size sees pictures of any shape undistorted, and things as large as it has learnt them: windows slide along the
+    longer side only, and two or three of them do for most pictures. `run` itself takes batches that are larger than
+    the window both ways, and slides both ways.
 
     Args:
         overlap: part of the window's side that neighbours share, 0 to 0.9.
