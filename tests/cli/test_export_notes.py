@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,43 @@ def test_what_is_known_of_a_file_that_nothing_runs_here(folder: Path, tmp_path: 
     )
     reports = [json.loads(hswish_cli(*words, name, "--json").out)["exports"][0] for name in ("coreml", "onnx")]
     assert [report["checked"] for report in reports] == ["structure", "answers"]
+
+
+WITHOUT = """
+import sys
+absent = sys.argv.pop(1)
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == absent:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+from hswish.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "format", "package", "extra"),
+    [
+        ("torchao", "executorch", "torchao", "executorch"),
+        ("onnx", "onnx", "onnx", "onnx"),
+        ("google", "onnx", "protobuf", "onnx"),
+        ("openvino", "openvino", "openvino", "openvino"),
+        ("ai_edge_litert", "litert", "ai-edge-litert", "litert"),
+        ("ncnn", "ncnn", "ncnn", "ncnn"),
+        ("cattrs", "coreml", "cattrs", "coreml"),
+    ],
+)
+def test_what_is_absent_is_named(
+    module: str, format: str, package: str, extra: str, folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip({"litert": "ai_edge_litert", "coreml": "coremltools"}.get(format, format))
+    out = tmp_path / "out"
+    words = [module, "export", folder / "net.safetensors", "--data", folder / "pictures", "-f", format, "-o", out]
+    command = [sys.executable, "-c", WITHOUT, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.endswith(f" needs the package {package}: pip install 'hswish[{extra}]'")
+    assert ".export-" not in line
+    assert not out.exists() or not list(out.iterdir())

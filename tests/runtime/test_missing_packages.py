@@ -48,6 +48,7 @@ def brought_by(extra: str) -> set[str]:
         ("executorch", "executorch", "executorch", "m.pte", "executorch", "executorch"),
         ("torch", "executorch", "executorch", "m.pte", "torch", "executorch"),
         ("sympy", "executorch", "executorch", "m.pte", "sympy", "executorch"),
+        ("ruamel", "executorch", "executorch", "m.pte", "ruamel.yaml", "executorch"),
         ("openvino", "openvino", "openvino", "m.xml", "openvino", "openvino"),
         ("onnxruntime", "onnxruntime", "onnxruntime", "m.onnx", "onnxruntime", "onnx"),
         ("ai_edge_litert", "ai_edge_litert", "litert", "m.tflite", "ai-edge-litert", "litert"),

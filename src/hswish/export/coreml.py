@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from hswish.export.job import Job, Writer
+from hswish.runtime.exported import not_importable
 from hswish.spec import graph as g
 from hswish.spec.artifact import METADATA_KEY
-from hswish.spec.errors import MissingPackageError, ModelFileError
+from hswish.spec.errors import ModelFileError
 from hswish.spec.interface import INTERFACE_KEY
 
 
@@ -38,8 +39,8 @@ class CoreMlWriter(Writer):
             try:
                 import coremltools as ct
                 from coremltools.converters.mil import Builder
-            except ModuleNotFoundError as error:
-                raise MissingPackageError("coremltools", "coreml", "exporting to Core ML") from error
+            except ImportError as error:
+                raise not_importable(error, "coremltools", "coreml", "exporting to Core ML") from error
             program = _Program(ct, Builder, job).program()
             precision = ct.precision.FLOAT16 if job.half else ct.precision.FLOAT32
             target = ct.target.iOS17

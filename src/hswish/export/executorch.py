@@ -18,8 +18,8 @@ import torch
 from hswish.export.executorch_network import ExecuTorchNetwork
 from hswish.export.job import Job, Writer
 from hswish.quantize.places import Scheme
+from hswish.runtime.exported import not_importable
 from hswish.spec.artifact import METADATA_KEY
-from hswish.spec.errors import MissingPackageError
 from hswish.spec.interface import INTERFACE_KEY
 
 
@@ -50,8 +50,10 @@ class ExecuTorchWriter(Writer):
         with _quiet():
             try:
                 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
-            except ModuleNotFoundError as error:
-                raise MissingPackageError("executorch", "executorch", "exporting to ExecuTorch") from error
+
+                partitioner = _partitioner()
+            except ImportError as error:
+                raise not_importable(error, "executorch", "executorch", "exporting to ExecuTorch") from error
             kind = torch.uint8 if job.graph.takes_pixels else torch.float32
             example = torch.zeros(job.graph.input_shape, dtype=kind)
             with torch.no_grad():
@@ -59,7 +61,7 @@ class ExecuTorchWriter(Writer):
             documents = {METADATA_KEY: job.description.to_json(), INTERFACE_KEY: job.interface.to_json()}
             edge = to_edge_transform_and_lower(
                 program,
-                partitioner=[_partitioner()],
+                partitioner=[partitioner],
                 constant_methods=documents,
                 compile_config=EdgeCompileConfig(_check_ir_validity=False),
             )

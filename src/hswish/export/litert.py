@@ -19,9 +19,9 @@ from hswish.export.litert_metadata import METADATA_NAME, metadata, with_labels
 from hswish.export.litert_model import FlatModel
 from hswish.quantize.places import Scheme
 from hswish.quantize.splitting import CLIPPED, factors
+from hswish.runtime.exported import not_importable
 from hswish.spec import graph as g
 from hswish.spec.artifact import METADATA_KEY
-from hswish.spec.errors import MissingPackageError
 from hswish.spec.interface import INTERFACE_KEY
 from hswish.spec.quantized import Range
 
@@ -50,8 +50,8 @@ class LiteRtWriter(Writer):
         try:
             import flatbuffers
             from ai_edge_litert import schema_py_generated as schema
-        except ModuleNotFoundError as error:
-            raise MissingPackageError(str(error.name), "litert", "exporting to LiteRT") from error
+        except ImportError as error:
+            raise not_importable(error, "ai-edge-litert", "litert", "exporting to LiteRT") from error
         lowering = _Lowering(schema, job)
         model = lowering.model
         height, width = job.interface.size or (0, 0)

@@ -17,9 +17,9 @@ from hswish.export.bands import Enlargement, enlargement
 from hswish.export.job import Job, Writer
 from hswish.quantize.places import Scheme
 from hswish.quantize.splitting import factors, six
+from hswish.runtime.exported import not_importable
 from hswish.spec import graph as g
 from hswish.spec.artifact import METADATA_KEY
-from hswish.spec.errors import MissingPackageError
 from hswish.spec.interface import INTERFACE_KEY
 from hswish.spec.quantized import IntegerWeights, Range
 
@@ -45,8 +45,8 @@ class OnnxWriter(Writer):
         """See `Writer.write`."""
         try:
             import onnx
-        except ModuleNotFoundError as error:
-            raise MissingPackageError("onnx", "onnx", "exporting to ONNX") from error
+        except ImportError as error:
+            raise not_importable(error, "onnx", "onnx", "exporting to ONNX") from error
         model = _Model(onnx, job)
         proto = model.finish()
         onnx.checker.check_model(proto, full_check=True)

@@ -14,9 +14,9 @@ import numpy as np
 from hswish.export.bands import enlargement
 from hswish.export.job import Job, Writer
 from hswish.quantize.places import Scheme
+from hswish.runtime.exported import not_importable
 from hswish.spec import graph as g
 from hswish.spec.artifact import METADATA_KEY
-from hswish.spec.errors import MissingPackageError
 from hswish.spec.interface import INTERFACE_KEY
 from hswish.spec.quantized import LEVELS
 
@@ -37,8 +37,8 @@ class OpenVinoWriter(Writer):
         try:
             import openvino as ov
             from openvino import opset13 as ops
-        except ModuleNotFoundError as error:
-            raise MissingPackageError("openvino", "openvino", "exporting to OpenVINO") from error
+        except ImportError as error:
+            raise not_importable(error, "openvino", "openvino", "exporting to OpenVINO") from error
         lowering = _Lowering(ov, ops, job)
         model = lowering.model()
         model.set_rt_info(job.description.to_json(), METADATA_KEY)

@@ -22,7 +22,14 @@ from hswish.quantize.pipeline import weights_only
 from hswish.runtime import open_engine
 from hswish.runtime.exported import ExportedEngine, LacksOperatorError
 from hswish.spec.artifact import Description
-from hswish.spec.errors import ModelFileError, OptionError, ParityError, SaveError, unknown_name
+from hswish.spec.errors import (
+    MissingPackageError,
+    ModelFileError,
+    OptionError,
+    ParityError,
+    SaveError,
+    unknown_name,
+)
 from hswish.spec.files import explain_os_error
 from hswish.spec.interface import Interface
 
@@ -156,11 +163,15 @@ def just_written(path: Path, target: Path, writer: Writer) -> Iterator[None]:
     """What a runtime has against `path`, which hswish wrote a moment ago and nobody damaged, said of `target`.
 
     Raises:
-        ParityError: the runtime does not open or run it, with its own reason.
+        MissingPackageError: the runtime is not installed.
+        ParityError: it does not open or run the file, with its own reason.
         ModelFileError: what else is wrong.
     """
     try:
         yield
+    except MissingPackageError as error:
+        purpose = error.purpose.replace(str(path), str(target))
+        raise MissingPackageError(error.package, error.extra, purpose) from error
     except ModelFileError as error:
         runtime_error = error.__cause__
         if runtime_error is None or isinstance(error, LacksOperatorError):

@@ -21,6 +21,10 @@ from hswish.spec.errors import MissingPackageError, ModelFileError, OptionError
 from hswish.spec.interface import Interface
 
 
+_PACKAGES = {"google": "protobuf", "ruamel": "ruamel.yaml", "yaml": "pyyaml"}
+"""What is installed for a module that is called otherwise."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operator:
     """One kind of step that a runtime takes, as the runtime itself names it."""
@@ -138,7 +142,7 @@ def not_importable(error: ImportError, package: str, extra: str, purpose: str) -
         absent = f"{package} (which is here, but does not load: {' '.join(reason.split())[:100]})"
     elif absent == package.replace("-", "_"):
         absent = package
-    return MissingPackageError(absent, extra, purpose)
+    return MissingPackageError(_PACKAGES.get(absent, absent), extra, purpose)
 
 
 def count_operators(steps: list[tuple[str, str, bool | None]]) -> tuple[Operator, ...]:
