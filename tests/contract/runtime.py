@@ -14,7 +14,7 @@ import torch
 
 from hswish.export.formats import writer
 from hswish.export.pipeline import ExportOptions, make_job
-from hswish.runtime import Mirrored, Predictor, Windowed, open_engine
+from hswish.runtime import Mirrored, Predictor, Windowed, open_engine, run_lent
 from hswish.spec.errors import MissingPackageError, ModelFileError, OptionError
 from tests.contract.foreign import with_foreign_operator
 from tests.contract.networks import CLASSES, SIZE, network, pictures
@@ -96,6 +96,18 @@ class RuntimeContract:
         engine.run(two)
         np.testing.assert_array_equal(first, kept)
 
+    def test_an_answer_that_is_lent_is_the_answer(self, labels: Path, masks: Path) -> None:
+        for path, name in ((labels, self.classifier), (masks, self.segmenter)):
+            engine = open_engine(path, self.engine, threads=1)
+            batch = np.stack([network(name).preprocess(picture) for picture in pictures(3)])
+            kept = engine.run(batch)
+            for picture, answer in zip(batch, kept, strict=True):
+                np.testing.assert_array_equal(run_lent(engine, picture[None])[0], answer)
+            several = run_lent(engine, batch)  # they may not overwrite one another
+            np.testing.assert_array_equal(several, kept)
+            del engine  # whoever holds an answer holds its memory
+            np.testing.assert_array_equal(several, kept)
+
     def test_results_are_the_networks(self, labels: Path, masks: Path) -> None:
         from hswish.models.engine import TorchEngine
 
@@ -108,12 +120,18 @@ class RuntimeContract:
                 assert min(same) >= 0.9999
 
     def test_threads_may_share_a_predictor(self, labels: Path) -> None:
-        predictor = Predictor(labels, self.engine, threads=1)
-        given = pictures(6)
-        alone = [predictor(picture).probabilities for picture in given]
+        self._shared(labels, "probabilities")
+
+    def test_threads_may_share_a_segmenter(self, masks: Path) -> None:
+        self._shared(masks, "mask")
+
+    def _shared(self, path: Path, what: str) -> None:
+        predictor = Predictor(path, self.engine, threads=1)
+        given = [picture.resize((67, 53)) for picture in pictures(6)]
+        alone = [getattr(predictor(picture), what) for picture in given]
         with ThreadPoolExecutor(4) as pool:
-            together = [result.probabilities for result in pool.map(predictor, given)]
-        np.testing.assert_array_equal(together, alone)
+            together = [getattr(result, what) for result in pool.map(predictor, given * 5)]
+        np.testing.assert_array_equal(together, alone * 5)
 
     def test_other_pictures_are_refused(self, labels: Path) -> None:
         engine = open_engine(labels, self.engine)

@@ -10,12 +10,13 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hswish.runtime import open_engine
+from hswish.runtime import open_engine, run_lent
 from hswish.spec.errors import HswishError
 
 
@@ -24,7 +25,10 @@ def main(
 ) -> None:
     """Serve until standard input ends."""
     serve(
-        lambda: open_engine(model, engine, int(threads), precision).run, f"{model}: {engine}", batch_file, answer_file
+        lambda: partial(run_lent, open_engine(model, engine, int(threads), precision)),
+        f"{model}: {engine}",
+        batch_file,
+        answer_file,
     )
 
 
@@ -39,7 +43,7 @@ def serve(open_run: Callable[[], Callable[[Any], Any]], title: str, batch_file: 
     before = _peak_bytes()
     start = time.perf_counter()
     run = open_run()
-    answer = run(batch)
+    answer = np.array(run(batch))  # the next run may overwrite what it was given
     cold_ms = 1000 * (time.perf_counter() - start)
     np.save(answer_file, answer)
     _say({"cold_ms": cold_ms})

@@ -1,6 +1,6 @@
 """Prediction on any machine: engines, their results, and the `Predictor` that joins them. No torch."""
 
-from hswish.runtime.engine import Engine, engines_for, interface_of, open_engine
+from hswish.runtime.engine import Engine, engines_for, interface_of, open_engine, run_lent
 from hswish.runtime.named import Named
 from hswish.runtime.outputs import OutputNames
 from hswish.runtime.postprocess import check_answer, check_logits, mask_at_size, nearest_mask, softmax
@@ -27,5 +27,6 @@ __all__ = [
     "mask_at_size",
     "nearest_mask",
     "open_engine",
+    "run_lent",
     "softmax",
 ]

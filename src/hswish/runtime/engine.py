@@ -63,6 +63,14 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class LendingEngine(Protocol):
+    """An engine that can answer without copying its answer: logits of a street are megabytes."""
+
+    def run_lent(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """As `Engine.run`, but the logits may lie in the runtime's own memory: they are right until its next call."""
+
+
+@runtime_checkable
 class PictureEngine(Protocol):
     """An engine that also takes resized pictures as they are, and makes masks as well as logits."""
 
@@ -148,6 +156,11 @@ def interface_of(engine: Engine) -> Interface:
     """What an engine takes and gives; one that does not say takes normalised pictures and gives logits."""
     found = getattr(engine, "interface", None)
     return found if isinstance(found, Interface) else Interface()
+
+
+def run_lent(engine: Engine, batch: NDArray[Any]) -> NDArray[Any]:
+    """As `Engine.run`, for an answer that is done with before the engine is called again; not copied in vain."""
+    return engine.run_lent(batch) if isinstance(engine, LendingEngine) else engine.run(batch)
 
 
 def engines_for(path: str | Path) -> list[str]:

@@ -29,6 +29,7 @@ class ExecuTorchEngine(ExportedEngine):
 
     name = "executorch"
     suffixes = (".pte",)
+    lends = True
     _method: Any
     _program: Any
 
@@ -63,10 +64,10 @@ class ExecuTorchEngine(ExportedEngine):
     def _infer(self, batch: NDArray[Any]) -> NDArray[Any]:
         import torch
 
-        # Copied by numpy: the next run overwrites the program's own memory, and the runtime's own copy is made by
-        # torch, on as many threads as torch likes (docs/log.md).
+        # The program's own memory: the runtime's own copy is made by torch, on as many threads as torch likes
+        # (docs/log.md).
         (answer,) = self._method([torch.from_numpy(np.ascontiguousarray(batch))], clone_outputs=False)
-        return np.array(answer.numpy())
+        return np.asarray(answer.numpy())
 
     def operators(self) -> tuple[Operator, ...]:
         """Calls of XNNPACK, which are accelerated, and of the portable operators, which are not."""

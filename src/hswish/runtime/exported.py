@@ -20,7 +20,6 @@ from hswish.spec.artifact import Description
 from hswish.spec.errors import MissingPackageError, ModelFileError, OptionError
 from hswish.spec.interface import Interface
 
-
 _PACKAGES = {"google": "protobuf", "ruamel": "ruamel.yaml", "yaml": "pyyaml"}
 """What is installed for a module that is called otherwise."""
 
@@ -47,6 +46,8 @@ class ExportedEngine(ABC):
     name: ClassVar[str]
     """as users ask for it"""
     suffixes: tuple[str, ...]
+    lends: ClassVar[bool] = False
+    """what `_infer` gives is the runtime's own memory, which the next call overwrites"""
 
     def __init__(self, path: Path, description: Description, interface: Interface) -> None:
         self.path, self.description, self.interface = path, description, interface
@@ -78,11 +79,20 @@ class ExportedEngine(ABC):
             OptionError: pictures of another size or type than the file takes.
             ModelFileError: the runtime fails.
         """
+        return self._answer(batch, kept=True)
+
+    def run_lent(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """See `LendingEngine.run_lent`."""
+        return self._answer(batch, kept=False)
+
+    def _answer(self, batch: NDArray[Any], kept: bool) -> NDArray[Any]:
         self._check(batch)
         batch = np.ascontiguousarray(batch)
         parts = [batch] if self.interface.size is None else [batch[index : index + 1] for index in range(len(batch))]
+        # A mask stays with its result; and of several answers each would overwrite the one before.
+        copied = self.lends and (kept or len(parts) > 1 or self.interface.gives == "mask")
         try:
-            answers = [np.asarray(self._infer(part)) for part in parts]
+            answers = [np.array(self._infer(part), copy=True if copied else None) for part in parts]
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelFileError(f"{self.path}: {self.name} cannot run it ({reason}); export it again") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 import zipfile
 from pathlib import Path
@@ -26,6 +27,7 @@ class LiteRtEngine(ExportedEngine):
 
     name = "litert"
     suffixes = (".tflite",)
+    lends = True
     _interpreter: Any
 
     @classmethod
@@ -57,7 +59,7 @@ class LiteRtEngine(ExportedEngine):
         else:
             self._interpreter.set_tensor(entry["index"], batch)
         self._interpreter.invoke()
-        made = self._interpreter.get_tensor(answer["index"])
+        made = self._memory(answer["index"])
         return made.transpose(0, 3, 1, 2) if made.ndim == 4 else made
 
     def _fill(self, index: int, batch: NDArray[np.float32]) -> None:
@@ -65,6 +67,13 @@ class LiteRtEngine(ExportedEngine):
         memory = self._interpreter.tensor(index)()  # let go at the return: no one may hold it while it runs
         for channel in range(batch.shape[1]):
             memory[..., channel] = batch[:, channel]
+
+    def _memory(self, index: int) -> NDArray[Any]:
+        """A tensor as it lies there: the interpreter's own view must be let go before it runs again, this need not."""
+        view = self._interpreter.tensor(index)()
+        memory = (ctypes.c_char * view.nbytes).from_address(view.ctypes.data)
+        memory.owner = self._interpreter  # lives as long as what looks at it
+        return np.frombuffer(memory, view.dtype).reshape(view.shape)
 
     def operators(self) -> tuple[Operator, ...]:
         """The file's operators; those outside the part of the graph that XNNPACK runs are not accelerated."""

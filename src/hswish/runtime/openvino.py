@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 from numpy.typing import NDArray
 
 from hswish.runtime.exported import ExportedEngine, Operator, count_operators, not_importable, refused
@@ -25,6 +26,7 @@ class OpenVinoEngine(ExportedEngine):
 
     name = "openvino"
     suffixes = (".xml", ".onnx")
+    lends = True
     _compiled: Any
 
     @classmethod
@@ -57,7 +59,7 @@ class OpenVinoEngine(ExportedEngine):
         return engine
 
     def _infer(self, batch: NDArray[Any]) -> NDArray[Any]:
-        return self._compiled(batch)[0]
+        return np.asarray(self._compiled(batch, share_outputs=True)[0])
 
     def operators(self) -> tuple[Operator, ...]:
         """Steps of the compiled model; those of the plugin's reference kernels are not accelerated."""

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hswish.runtime.ahead import ahead
-from hswish.runtime.engine import Engine, PictureEngine, interface_of, open_engine
+from hswish.runtime.engine import Engine, LendingEngine, PictureEngine, interface_of, open_engine
 from hswish.runtime.named import Named
 from hswish.runtime.postprocess import check_answer, mask_at_size, nearest_mask, softmax
 from hswish.runtime.refined import Mirrored, Windowed
@@ -92,6 +93,8 @@ class Predictor:
         self._interface = interface_of(model)
         pictures = model if isinstance(model, PictureEngine) and model.takes_pictures else None
         self._pictures: PictureEngine | None = pictures
+        lender = model if pictures is None and isinstance(model, LendingEngine) else None
+        self._lender: LendingEngine | None = lender
         self._lock = threading.Lock()  # an engine need not bear two calls at once
         self.description: Description = model.description
         """everything the model file says about itself"""
@@ -204,10 +207,10 @@ class Predictor:
         results: dict[int, Result] = {}
         for (directly, *_), indices in groups.items():
             start = time.perf_counter()
-            answers = self._run(np.stack([batch[index].pixels for index in indices]), directly)
-            shared_ms = _ms_since(start) / len(indices)
-            for index, row in zip(indices, answers, strict=True):
-                results[index] = self._result(batch[index], row, shared_ms)
+            with self._answers(np.stack([batch[index].pixels for index in indices]), directly) as answers:
+                shared_ms = _ms_since(start) / len(indices)
+                for index, row in zip(indices, answers, strict=True):
+                    results[index] = self._result(batch[index], row, shared_ms)
         return [results[index] for index in range(len(batch))]
 
     def _masks_directly(self, ready: _Ready) -> bool:
@@ -215,16 +218,25 @@ class Predictor:
         size = (ready.picture.height, ready.picture.width)
         return self._pictures is not None and self.task == "segmentation" and ready.pixels.shape[:2] == size
 
+    @contextmanager
+    def _answers(self, inputs: NDArray[Any], directly: bool) -> Iterator[NDArray[Any]]:
+        """Checked answers, logits or masks (N, h, w) uint8, of inputs (N, ...) of one size.
+
+        What an engine lends is right until its next call, so no other thread may make that before results are made.
+        """
+        with self._lock if self._lender is not None else nullcontext():
+            answers = self._run(inputs, directly)
+            if not directly:
+                answers = check_answer(answers, self._interface, self.description, len(inputs), self._file)
+            yield answers
+
     def _run(self, inputs: NDArray[Any], directly: bool) -> NDArray[Any]:
-        """Checked answers, logits or masks (N, h, w) uint8, of inputs (N, ...) of one size."""
+        if self._lender is not None:  # locked already
+            return self._lender.run_lent(inputs)
         with self._lock:
             if self._pictures is None:
-                answers = self._engine.run(inputs)
-            elif directly:
-                return self._pictures.run_masks(inputs)
-            else:
-                answers = self._pictures.run_pictures(inputs)
-        return check_answer(answers, self._interface, self.description, len(inputs), self._file)
+                return self._engine.run(inputs)
+            return self._pictures.run_masks(inputs) if directly else self._pictures.run_pictures(inputs)
 
     def _result(self, ready: _Ready, answer: NDArray[Any], shared_ms: float) -> Result:
         """The result of one picture from its logits, (K,) or (K, h, w), or its mask (h, w)."""
