@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import hswish
+from hswish.train.run_folder import RunFolder
 from tests.cli.conftest import QUICK, command, environment
 from tests.cli.test_bad_models import Payload
 
@@ -123,6 +124,21 @@ def test_out_that_already_holds_a_run(made: Path, run_folder: Path, hswish_cli) 
     outcome = hswish_cli("train", made / "pictures", "-m", "mobilenet_v3_small", *QUICK, "-o", run_folder)
     outcome.error(f"{run_folder}: already holds a run; go on with: hswish train --resume {run_folder}", "another --out")
     assert {path.name: path.read_bytes() for path in run_folder.iterdir()} == before
+
+
+def test_two_runs_in_one_folder(made: Path, run_folder: Path, tmp_path: Path, hswish_cli) -> None:
+    """The second one names the folder and touches nothing, be it a new run or one that goes on."""
+    before = {path.name: path.read_bytes() for path in run_folder.iterdir()}
+    words = "another hswish train (process", "is at work in this folder; let it end, or stop it first"
+    new = tmp_path / "new"
+    new.mkdir()
+    with RunFolder(run_folder).alone(), RunFolder(new).alone():
+        hswish_cli("train", "--resume", run_folder).error(f"{run_folder}: ", *words)
+        hswish_cli("train", made / "pictures", "-m", "mobilenet_v3_small", *QUICK, "-o", new).error(f"{new}: ", *words)
+    assert {path.name: path.read_bytes() for path in run_folder.iterdir()} == before
+    assert not list(new.iterdir())
+    hswish_cli("train", "--resume", run_folder).success()
+    assert {path.name for path in run_folder.iterdir()} == before.keys()
 
 
 def test_resume_of_what_is_no_run(tmp_path: Path, hswish_cli) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from hswish.data import open_data
 from hswish.evaluate import evaluate
 from hswish.models import DescribedModule, create_model, save
 from hswish.models.engine import TorchEngine
+from hswish.train.run_folder import RunFolder
 from tests.train.test_survival import assert_same_run
 
 SCRIPT = """
@@ -181,11 +183,41 @@ def test_a_death_ends_the_run_and_it_goes_on_from_there(colours: Path, tmp_path:
     _, errors = process.communicate(timeout=300)
     assert process.returncode != 0
     # It may be torchrun's own SIGTERM that ends the first one, before it has said why.
-    told = "rank 0: another process of this run has died; go on with: hswish train --resume" in errors
+    advice = "go on with: torchrun --nproc-per-node 2 -m hswish train --resume"
+    told = f"rank 0: another process of this run has died; {advice}" in errors
     assert told or "Signal 15 (SIGTERM)" in errors
     assert "RuntimeError" not in errors
     run(2, colours, tmp_path / "parts")
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_folder_whose_run_lives_on_without_torchrun_is_left_alone(colours: Path, tmp_path: Path) -> None:
+    """torchrun is killed, its processes are not: started again, the run says so in each process and writes nothing."""
+    many = {**PLAIN, "epochs": 10_000}
+    process = start(2, colours, tmp_path / "run", "mobilenet_v3_small", many)
+    assert process.stdout is not None
+    workers: set[int] = set()
+    try:
+        for line in process.stdout:
+            if line.startswith(("other", "step")):
+                workers.add(int(line.split()[1]))
+            if len(workers) == 2:
+                break
+        process.kill()
+        again = start(2, colours, tmp_path / "run", "mobilenet_v3_small", many)
+        said, errors = again.communicate(timeout=300)
+        assert again.returncode != 0
+        assert not losses(said)
+        words = f"{tmp_path / 'run'}: another hswish train (process "
+        assert f"rank 0: {words}" in errors
+        assert "RuntimeError" not in errors
+    finally:
+        for worker in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        process.communicate(timeout=300)
+    with RunFolder(tmp_path / "run").alone():  # killed as well, they hinder nobody
+        pass
 
 
 @pytest.mark.parametrize("processes", [2, 3, 5])
@@ -230,5 +262,6 @@ def test_a_job_that_is_told_to_end_saves_first(colours: Path, tmp_path: Path) ->
             break
     _, errors = process.communicate(timeout=300)
     assert "interrupted at epoch 2, step" in errors
+    assert f"; go on with: torchrun --nproc-per-node 2 -m hswish train --resume {tmp_path / 'parts'}\n" in errors
     run(2, colours, tmp_path / "parts")
     assert_same_run(tmp_path / "whole", tmp_path / "parts")

@@ -17,14 +17,45 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import TorchElasticEnvironment
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from hswish.spec.errors import HswishError
+from hswish.spec.errors import HswishError, OptionError
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 _LOST = ("closed by peer", "Connection reset", "Broken pipe", "NCCL", "Timed out", "Socket")
+
+
+def started_by() -> str:
+    """What stands before `hswish` in the command that started this run: `torchrun ... -m `, or nothing.
+
+    Of several machines, each is started by this command; HOST:PORT is where they met, with torchrun's usual port.
+    """
+    if not _is_one_of_several():
+        return ""
+    local, size = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    place = ""
+    if size > local:
+        place = f"--nnodes {size // local} --rdzv-backend c10d --rdzv-endpoint {os.environ['MASTER_ADDR']}:29500 "
+    return f"torchrun {place}--nproc-per-node {local} -m "
+
+
+def _is_one_of_several() -> bool:
+    """Whether torchrun has started this process beside others.
+
+    Raises:
+        OptionError: WORLD_SIZE speaks of others, but it was not torchrun who started this one.
+    """
+    size = os.environ.get("WORLD_SIZE", "").strip() or "1"
+    if size.isdecimal() and int(size) <= 1:
+        return False
+    if not TorchElasticEnvironment.detect():
+        raise OptionError(
+            f"WORLD_SIZE is {size}, but this process was not started by torchrun and would train alone; start it by "
+            f"`torchrun --nproc-per-node {size} -m hswish train ...`, or unset WORLD_SIZE"
+        )
+    return True
 
 
 class LostProcess(HswishError):  # noqa: N818 - it says what happened
@@ -38,13 +69,16 @@ class Devices:
         fabric: Lightning's own handle.
         rank, world_size: which of how many processes this is.
         local_world_size: how many of them are on this machine.
+
+    Raises:
+        OptionError: the environment speaks of several processes, but torchrun has started none.
     """
 
     def __init__(self, precision: Precision = "32-true") -> None:
         if torch.cuda.is_available():
             # Products in TF32, as torch has convolutions anyway; without a choice Lightning asks for one in every run.
             torch.set_float32_matmul_precision("high")
-        several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and TorchElasticEnvironment.detect()
+        several = _is_one_of_several()
         local = int(os.environ["LOCAL_WORLD_SIZE"]) if several else 1
         if several:
             strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment())
@@ -52,7 +86,8 @@ class Devices:
             self.fabric = Fabric(devices=local, num_nodes=nodes, strategy=strategy, precision=precision)
             self.fabric.launch()
         else:
-            self.fabric = Fabric(accelerator="auto", devices=1, precision=precision)
+            # Alone, whatever a job of Slurm's around it may hold: Fabric would take its variables for its own.
+            self.fabric = Fabric(accelerator="auto", devices=1, precision=precision, plugins=[LightningEnvironment()])
         self.rank, self.world_size, self.local_world_size = self.fabric.global_rank, self.fabric.world_size, local
 
     def __enter__(self) -> Devices:

@@ -83,7 +83,7 @@ class Trainer:
             with (
                 StopRequest() as stop,
                 worker_deaths(f"go on with: {resume_by} --workers 0"),
-                lost_processes(self.devices, f"go on with: {resume_by} in all processes"),
+                lost_processes(self.devices, f"go on with: {resume_by}"),
             ):
                 while at.epoch < self.recipe.epochs and not self._has_stalled():
                     self._train_epoch(stop)

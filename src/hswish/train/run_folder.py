@@ -7,6 +7,7 @@ last.ckpt          everything needed to go on exactly
 best.safetensors   the best model so far, ready for use
 teacher.safetensors (.onnx, .pt2), nan-batch.safetensors   if there was a teacher, or a step that could not be made
 curves.png, classes.png, predictions.png
+.lock              while a process trains here: which one
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ import shlex
 import shutil
 import zipfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from hswish.data.folder_lock import alone_in
 from hswish.runtime.foreign import SUFFIX as ONNX
 from hswish.spec.errors import DataError, HswishError, ModelFileError, OptionError, SaveError
 from hswish.spec.files import append_line, explain_os_error, write_aside, write_json, write_text
 from hswish.spec.preprocess import Preprocess
+from hswish.train.devices import started_by
 from hswish.train.exported_teacher import SUFFIX as PROGRAM
 from hswish.train.recipe import Recipe
 
@@ -73,8 +77,8 @@ class RunFolder:
 
     @property
     def resume_command(self) -> str:
-        """What a user types to go on with this run."""
-        return f"hswish train --resume {shlex.quote(str(self.path))}"
+        """What a user types to go on with this run, by torchrun if it was started so."""
+        return f"{started_by()}hswish train --resume {shlex.quote(str(self.path))}"
 
     @property
     def best(self) -> Path:
@@ -146,8 +150,16 @@ class RunFolder:
             raise DataError(f"{path}: not a run folder (no config.json in it); name the folder given as --out")
         return run
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Context in which no other process trains in this folder.
+
+        Raises:
+            SaveError: one does.
+        """
+        return alone_in(self.path, ".lock", "hswish train")
+
     def clear_leftovers(self) -> None:
-        """Remove the half-written files of a process that was killed; whoever resumes is alone here."""
+        """Remove the half-written files of a process that was killed; whoever resumes is `alone` here."""
         for leftover in self.path.glob(".*.part"):
             leftover.unlink(missing_ok=True)
 
