@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import threading
@@ -168,6 +169,71 @@ def test_one_predictor_serves_many_threads(colour_engine) -> None:
     with ThreadPoolExecutor(8) as pool:
         labels = [result.label for result in pool.map(predictor, [RED, GREEN, BLUE] * 20)]
     assert labels == ["red", "green", "blue"] * 20
+
+
+def test_files_that_are_open_are_read_like_their_bytes(colour_engine, picture_folder: Path) -> None:
+    predictor, path = Predictor(colour_engine()), picture_folder / "red.png"
+    with path.open("rb") as file:
+        result = predictor(file)
+    assert (result.label, result.name) == ("red", str(path))
+    assert predictor(io.BytesIO(path.read_bytes())).label == "red"
+    assert [one.label for one in predictor([io.BytesIO(path.read_bytes()), BLUE])] == ["red", "blue"]
+    with path.open("rb") as file:
+        pass
+    with pytest.raises(PictureError, match=r"red.png: cannot be read .*closed.*; open it with mode 'rb'"):
+        predictor(file)
+    with pytest.raises(PictureError, match=r"is opened as text; open it with mode 'rb'"):
+        predictor(io.StringIO("red"))
+
+
+def test_an_array_of_pictures_is_a_list_of_them(colour_engine) -> None:
+    predictor = Predictor(colour_engine())
+    pictures = np.stack([RED, BLUE, GREEN])
+    results = predictor(pictures)
+    assert [result.label for result in results] == ["red", "blue", "green"]
+    assert len({result.name for result in results}) == 3
+    assert [result.label for result in predictor([pictures, RED])] == ["red", "blue", "green", "red"]
+    assert [result.label for result in predictor.stream(pictures)] == ["red", "blue", "green"]
+    assert predictor(pictures[:0]) == []
+
+
+def test_a_stream_of_one_source(colour_engine, picture_folder: Path) -> None:
+    predictor = Predictor(colour_engine())
+    for source in (picture_folder, str(picture_folder)):
+        assert [result.label for result in predictor.stream(source)] == ["red", "blue", "green"]
+    assert [result.label for result in predictor.stream(RED)] == ["red"]
+    assert [result.label for result in predictor.stream((picture_folder / "red.png").read_bytes())] == ["red"]
+    with pytest.raises(OptionError, match="a float is no picture source"):
+        predictor.stream(1.5)
+
+
+@pytest.mark.parametrize("source", ["camera", "camera:1"])
+def test_a_list_of_what_a_camera_sees_has_no_end(colour_engine, source: str) -> None:
+    with pytest.raises(OptionError, match=rf"{source}: has no end, .*; iterate over stream\('{source}'\)"):
+        Predictor(colour_engine())(source)
+
+
+def test_a_batch_that_does_not_fit_is_run_one_by_one(colour_engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = colour_engine()
+    run = engine.run
+
+    most = 1
+
+    def short_of_memory(batch: np.ndarray) -> np.ndarray:
+        if len(batch) > most:
+            raise MemoryError
+        return run(batch)
+
+    monkeypatch.setattr(engine, "run", short_of_memory)
+    bad: list[str] = []
+    sources = [Named("a", RED, Path("a")), Named("b", BLUE, Path("b")), Named("c", GREEN, Path("c"))]
+    found = Predictor(engine).stream(sources, on_bad=lambda error: bad.append(str(error)))
+    assert [result.label for result in found] == ["red", "blue", "green"]
+    most = 0
+    assert list(Predictor(engine).stream(sources[:1], on_bad=lambda error: bad.append(str(error)))) == []
+    assert bad == ["a: does not fit into memory; scale it down"]
+    with pytest.raises(PictureError, match="a: does not fit into memory"):
+        Predictor(engine)(sources[0])
 
 
 def test_prediction_imports_no_torch() -> None:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from hswish.runtime import ClassificationResult, SegmentationResult
+from hswish.runtime.results import colour_overlay
 from hswish.spec.errors import OptionError
 from hswish.spec.palette import palette
 
@@ -57,6 +58,21 @@ def test_label_is_drawn_on_pictures_of_any_size(size: tuple[int, int]) -> None:
     assert overlay.getpixel((0, 0)) == (200, 30, 30) or size[1] < 20
     assert np.asarray(overlay).min() < 100  # something was written
     assert picture.getextrema() == ((200, 200), (30, 30), (30, 30))  # and not on the original
+
+
+def test_overlays_of_many_strips_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 21, 3), np.uint8))
+    mask = np.random.default_rng(1).integers(0, 3, (37, 21)).astype(np.uint8)
+    mask[3] = 255
+    classes = ("background", "road", "sky")
+    before, colours = np.asarray(picture), palette(classes)
+    whole = np.asarray(colour_overlay(picture, mask, classes, 0.5))
+    monkeypatch.setattr("hswish.runtime.results._STRIP_PIXELS", 50)
+    np.testing.assert_array_equal(np.asarray(colour_overlay(picture, mask, classes, 0.5)), whole)
+    tinted = (mask == 1) | (mask == 2)
+    wanted = np.where(tinted[..., None], (before.astype(float) + colours[mask]) / 2, before)
+    assert np.abs(whole - wanted).max() <= 1
+    np.testing.assert_array_equal(np.asarray(picture), before)  # the caller's own
 
 
 def test_overlay_tints_classes_and_leaves_the_background() -> None:

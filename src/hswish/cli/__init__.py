@@ -71,7 +71,7 @@ def _fault(error: Exception) -> int:
         print_error(f"this command needs the package {error.name}: pip install 'hswish[train]'")
         return BAD_INPUT
     if isinstance(error, MemoryError):
-        print_error("out of memory; use a smaller --batch-size or --size")
+        print_error("out of memory; use smaller pictures or a smaller --batch-size")
         return BAD_INPUT
     print_error(
         f"a fault in hswish ({type(error).__name__}: {_one_line(str(error))}); "

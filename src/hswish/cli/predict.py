@@ -90,7 +90,11 @@ def predict_command(
     done = 0
     with counting("predict", unit) as update:
         for result in predictor.stream(found, batch_size=batch_size, on_bad=skip):
-            files = _write(result, out, names) if out is not None else {}
+            try:
+                files = _write(result, out, names) if out is not None else {}
+            except MemoryError:
+                skip(PictureError(result.name, "does not fit into memory with its overlay; scale it down"))
+                continue
             if json_:
                 print_json({**(result.to_dict(top) if top else result.to_dict()), **files}, indent=None)
             else:

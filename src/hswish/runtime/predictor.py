@@ -28,12 +28,13 @@ from hswish.runtime.named import Named
 from hswish.runtime.postprocess import check_answer, mask_at_size, nearest_mask, softmax
 from hswish.runtime.refined import Mirrored, Windowed
 from hswish.runtime.results import ClassificationResult, Result, SegmentationResult
-from hswish.runtime.sources import expand_sources, is_single
+from hswish.runtime.sources import expand_sources, is_endless, is_single, is_source
 from hswish.spec.artifact import Description
 from hswish.spec.errors import OptionError, PictureError
 
 _AHEAD = 4
 """Pictures decoded ahead of the network, at most."""
+_TOO_LARGE = "does not fit into memory; scale it down"
 _MOST_PIXELS = 2**26
 """Pixels of decoded pictures after which neither a batch is filled up nor the next picture decoded: 270 MB."""
 
@@ -107,7 +108,7 @@ class Predictor:
             self(blank)
 
     def __call__(self, source: Any) -> Any:
-        """The result for one picture, or the list of results for a list, folder, glob or archive.
+        """The result for one picture, or the list of results for a list, an array (N, H, W, 3), a folder, a glob, ...
 
         Args:
             source: whatever `expand_sources` takes, or an iterable of such things.
@@ -115,20 +116,20 @@ class Predictor:
         Raises:
             PictureError: a picture cannot be read.
             DataError: a path does not exist, or there is no picture in it.
+            OptionError: a camera, which has no end, or something that is no source at all.
         """
+        if is_endless(source):
+            raise OptionError(f"{source}: has no end, so no list of results; iterate over stream({source!r})")
         if is_single(source):
             ready = self._prepare(next(expand_sources([source])))
             if isinstance(ready, PictureError):
                 raise ready
-            return self._predict([ready])[0]
-        several = [source] if isinstance(source, (str, Path)) else source
-        if not isinstance(several, Iterable):
-            raise OptionError(f"a {type(source).__name__} is no picture source; give a path, bytes, an array or a list")
-        return list(self.stream(several))
+            return self._fitting([ready])[0]
+        return list(self.stream(source))
 
     def stream(
         self,
-        sources: Iterable[Any],
+        sources: Any,
         batch_size: int = 8,
         on_bad: Callable[[PictureError], object] | None = None,
     ) -> Iterator[Result]:
@@ -138,7 +139,7 @@ class Predictor:
         input size run as one batch.
 
         Args:
-            sources: what `expand_sources` takes; may be endless.
+            sources: whatever `expand_sources` takes, or an iterable of such things, which may be endless.
             batch_size: pictures to wait for before the network runs; 1 answers each at once.
             on_bad: called with the error of each unreadable picture, which is then skipped;
                 without it the error is raised.
@@ -150,13 +151,17 @@ class Predictor:
         """
         if batch_size < 1:
             raise OptionError(f"batch_size must be 1 or more, not {batch_size}")
-        return self._stream(sources, batch_size, on_bad)
+        several = [sources] if is_source(sources) else sources
+        if not isinstance(several, Iterable):
+            kind = type(sources).__name__
+            raise OptionError(f"a {kind} is no picture source; give a path, bytes, an array or a list")
+        return self._stream(several, batch_size, on_bad)
 
     def _stream(
         self, sources: Iterable[Any], batch_size: int, on_bad: Callable[[PictureError], object] | None
     ) -> Iterator[Result]:
         for batch in self._batches(sources, batch_size, on_bad):
-            yield from self._predict(batch)
+            yield from self._fitting(batch, on_bad)
 
     def _batches(
         self, sources: Iterable[Any], batch_size: int, on_bad: Callable[[PictureError], object] | None
@@ -190,7 +195,7 @@ class Predictor:
         except PictureError as error:
             return error
         except MemoryError:
-            return PictureError(source.name, "does not fit into memory; scale it down")
+            return PictureError(source.name, _TOO_LARGE)
         return _Ready(source, picture, pixels, _ms_since(start))
 
     def _input(self, picture: Image.Image) -> NDArray[Any]:
@@ -198,6 +203,19 @@ class Predictor:
             return self._interface.inputs(self.description, picture)
         preprocess = self.description.preprocess
         return preprocess.ordered(np.asarray(preprocess.resized(picture)))
+
+    def _fitting(self, batch: list[_Ready], on_bad: Callable[[PictureError], object] | None = None) -> list[Result]:
+        """The results of `batch`, one by one where they do not fit into memory together."""
+        try:
+            return self._predict(batch)
+        except MemoryError:
+            if len(batch) > 1:
+                return [result for ready in batch for result in self._fitting([ready], on_bad)]
+            error = PictureError(batch[0].source.name, _TOO_LARGE)
+            if on_bad is None:
+                raise error from None
+            on_bad(error)
+            return []
 
     def _predict(self, batch: list[_Ready]) -> list[Result]:
         """The results of `batch` in its order, one run of the network for each input size."""

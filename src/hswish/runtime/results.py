@@ -14,6 +14,8 @@ from hswish.runtime.outline import area_outlines
 from hswish.spec.errors import OptionError
 from hswish.spec.palette import is_background, palette
 
+_STRIP_PIXELS = 2**22
+"""Pixels that are tinted at once."""
 _SMALL_PX = 160
 """A picture whose shorter side is less is enlarged before a label is drawn on it."""
 
@@ -153,8 +155,14 @@ def colour_overlay(
     tinted = np.zeros(256, bool)
     tinted[: len(classes)] = ~is_background(classes)
     weights = (tinted * round(255 * opacity)).astype(np.uint8)  # 8-bit: a huge picture needs no floats
-    colours = Image.fromarray(palette(classes)[mask])
-    return Image.composite(colours, picture.convert("RGB"), Image.fromarray(weights[mask]))
+    colours = palette(classes)
+    image = picture.convert("RGB")
+    image = image.copy() if image is picture else image
+    rows = max(1, _STRIP_PIXELS // max(1, mask.shape[1]))  # nor all of it at once
+    for top in range(0, len(mask), rows):
+        strip = mask[top : top + rows]
+        image.paste(Image.fromarray(colours[strip]), (0, top), Image.fromarray(weights[strip]))
+    return image
 
 
 def draw_label(picture: Image.Image, text: str) -> Image.Image:

@@ -19,10 +19,10 @@ from PIL import Image
 
 from hswish.runtime.addresses import Address
 from hswish.runtime.named import Named, ZipMember
-from hswish.runtime.video import frames, is_video
+from hswish.runtime.video import frames, is_camera, is_video
 from hswish.spec.addresses import is_web_address
 from hswish.spec.errors import DataError, OptionError, PictureError
-from hswish.spec.pictures import PICTURE_SUFFIXES, is_picture_name, read_size
+from hswish.spec.pictures import MAX_FILE_BYTES, PICTURE_SUFFIXES, is_picture_name, read_size
 
 STDIN = "-"
 _MAX_STDIN_BYTES = 2**28
@@ -38,7 +38,8 @@ def expand_sources(sources: Iterable[Any]) -> Iterator[Named]:
             folders left out); globs (`**` means any depth); `.zip` files; videos and `camera`,
             `camera:1`, frame by frame; `https://` addresses of pictures and videos; `-` for standard
             input, which holds one encoded picture or lines of paths. From Python also encoded
-            bytes, uint8 arrays (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, PIL images, `Named`.
+            bytes, files opened for reading them, uint8 arrays (H, W), (H, W, 3) RGB or (H, W, 4) RGBA and
+            batches of these, (N, H, W, 3 or 4), PIL images, `Named`.
 
     Raises:
         DataError: a path does not exist, or there is no picture in a folder, glob or archive.
@@ -54,12 +55,17 @@ def expand_sources(sources: Iterable[Any]) -> Iterator[Named]:
         elif isinstance(source, Image.Image):
             name = str(getattr(source, "filename", "") or f"picture-{count}")
             yield Named(name, source, Path(Path(name).name))
+        elif isinstance(source, np.ndarray) and source.ndim == 4:
+            for index, pixels in enumerate(source, start=1):
+                yield Named(f"picture-{count}-{index}", pixels, Path(f"picture-{count}-{index}"))
         elif isinstance(source, np.ndarray):
             yield Named(f"picture-{count}", source, Path(f"picture-{count}"))
+        elif _is_file_object(source):
+            yield _from_file_object(source, f"picture-{count}")
         else:
             raise OptionError(
                 f"a {type(source).__name__} is no picture source; give a path, a folder, bytes, "
-                "a uint8 array or a PIL image"
+                "an open file, a uint8 array or a PIL image"
             )
 
 
@@ -82,7 +88,37 @@ def is_single(source: object) -> bool:
         if kind == "missing":  # one that is not there is one picture, until a wildcard says otherwise
             return text != STDIN and not _is_glob(text)
         return kind == "file" and not _is_archive(Path(text))
-    return isinstance(source, (Named, bytes, bytearray, memoryview, Image.Image, np.ndarray))
+    if isinstance(source, np.ndarray):
+        return source.ndim != 4
+    return isinstance(source, (Named, bytes, bytearray, memoryview, Image.Image)) or _is_file_object(source)
+
+
+def is_source(source: object) -> bool:
+    """Whether `expand_sources` takes `source` itself, and not only what is in it."""
+    return isinstance(source, (str, os.PathLike, np.ndarray)) or is_single(source)
+
+
+def is_endless(source: object) -> bool:
+    """Whether `source` is a camera."""
+    return isinstance(source, str) and is_camera(source)
+
+
+def _is_file_object(source: object) -> bool:
+    return callable(getattr(source, "read", None))
+
+
+def _from_file_object(file: Any, name: str) -> Named:
+    """What is left in an open file, called by its path where it has one."""
+    given = getattr(file, "name", None)
+    name = given if isinstance(given, str) else name
+    data: bytes | PictureError
+    try:
+        data = file.read(MAX_FILE_BYTES)
+    except (OSError, ValueError) as error:  # closed, or opened for writing, or as text
+        data = PictureError(name, f"cannot be read ({' '.join(str(error).split())[:100]}); open it with mode 'rb'")
+    if isinstance(data, str):
+        data = PictureError(name, "is opened as text; open it with mode 'rb'")
+    return Named(name, data, Path(Path(name).name))
 
 
 def _from_path(text: str) -> Iterator[Named]:

@@ -40,7 +40,12 @@ class EarlyEndError(PictureError):
 
 def is_video(text: str) -> bool:
     """Whether a source is a video by its ending, or a camera (`camera`, `camera:1`)."""
-    return _CAMERA.fullmatch(text) is not None or Path(text.split("?")[0]).suffix.lower() in VIDEO_SUFFIXES
+    return is_camera(text) or Path(text.split("?")[0]).suffix.lower() in VIDEO_SUFFIXES
+
+
+def is_camera(text: str) -> bool:
+    """Whether a source is a camera, whose frames never end."""
+    return _CAMERA.fullmatch(text) is not None
 
 
 def frames(text: str) -> Iterator[Named]:
