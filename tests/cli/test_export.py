@@ -109,6 +109,7 @@ def test_8_bits_are_measured_beside_float32(folder: Path, tmp_path: Path, capsys
     assert "native: a layer rounded alone" in printed
     assert "backbone.blocks.0.depthwise" in printed
     assert "outside the integer kernels" in printed
+    assert "too few pictures to tell 0.5 points: one of them is 5.0" in printed
     assert "QLinearConv uint8" in printed
     assert hswish("predict", tmp_path / "net.int8.onnx", folder / "pictures" / "val" / CLASSES[0]) == 0
     capsys.readouterr()
@@ -124,6 +125,8 @@ def test_bad_requests_of_8_bits_are_one_line(folder: Path, capsys: pytest.Captur
         (("--int8", "--calibrate", folder / "pictures"), "calibration needs 16 pictures or more, there are 10"),
         (("--int8", "--calibrate", folder / "nothing"), "nothing"),
         (("--int8", "--calibrate", "digits", "--squeeze", "in8"), "did you mean int8"),
+        (("--int8", "--calibrate", "digits", "--data", "digits"), "leave --data out"),
+        (("--int8", "--calibrate", "digits", "--pictures", "9"), "calibration needs 16 pictures or more, there are 9"),
         (("--int8", "--calibrate", "digits", "--half"), "two types of one weight"),
         (("--int8", "--calibrate", "digits", "--dynamic", "-f", "native"), "native has no --dynamic"),
         (("-f", "native"), "add --int8"),

@@ -90,7 +90,11 @@ def test_each_runtime_answers_as_simulated(
     assert format != "executorch" or all(step.accelerated for step in report.operators), report.operators
     engine = open_engine(tmp_path / report.file, threads=1)
     assert engine.interface.precision == "int8"
-    assert engine.description == trained(name).description
+    how = dict(engine.description.provenance)
+    made = how.pop("quantization")
+    assert replace(engine.description, provenance=how) == trained(name).description
+    assert made["calibration"].startswith(f"{report.calibration} pictures of ")
+    assert made["weight_bits"] == 8
     batch = np.stack([trained(name).preprocess(picture) for picture in pictures(4, 5)])
     (wanted,) = run(SimulatedNetwork(nets[0]), [batch])
     with torch.inference_mode():
@@ -110,7 +114,8 @@ def test_our_own_file_is_the_simulated_network(tmp_path: Path, labelled: Path) -
     errors = [row.error for row in report.sensitivity]
     assert errors == sorted(errors, reverse=True)
     net, description, interface = read_quantized(tmp_path / "net.int8.safetensors")
-    assert description == trained(CLASSIFIER).description
+    assert description.provenance["quantization"]["float32_layers"] == list(report.kept)
+    assert description.metrics == trained(CLASSIFIER).description.metrics
     assert interface == Interface(size=(48, 64), precision="int8")
     assert report.score == report.simulated
     assert {row.layer for row in report.sensitivity} == set(net.scales)
@@ -194,6 +199,18 @@ def test_calibration_data_that_does_not_do_is_refused(tmp_path: Path, labelled: 
     ):
         with pytest.raises(DataError, match=reason):
             export_int8(trained(CLASSIFIER), ["onnx"], tmp_path / "n", Int8Settings(source=data))
+    plain = tmp_path / "plain"
+    (plain / "classes.txt").parent.mkdir()
+    (plain / "classes.txt").write_text("\n".join(CLASSES))
+    for kind, value in (("images", 90), ("masks", 3)):
+        for split in ("train", "val"):
+            (plain / kind / split).mkdir(parents=True)
+            for index in range(16):
+                pixels = np.full((48, 64), value, np.uint8)
+                pixels[:9] = 255  # not labelled
+                Image.fromarray(pixels).save(plain / kind / split / f"{index}.png")
+    with pytest.raises(DataError, match=r"all 16 calibration pictures are of one class \(elm\)"):
+        export_int8(trained(SEGMENTER), ["onnx"], tmp_path / "n", Int8Settings(source=open_data(str(plain))))
     with pytest.raises(OptionError, match="8 or 7 bits"):
         Int8Settings(source=source, weight_bits=4)  # type: ignore[arg-type]
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hswish.spec.architecture import Task
     from hswish.spec.artifact import Description
 
+_PICTURES = 8
+"""on which a file in floats is proved equal"""
 _MEDIAPIPE = "MediaPipe Tasks scale all channels alike: for them, add --embed preprocess"
 
 
@@ -45,7 +47,9 @@ def export_command(
     data: Annotated[
         str | None, typer.Option(help="Pictures to prove the files on: a data set, a folder, a picture.")
     ] = None,
-    pictures: Annotated[int, typer.Option(min=1, help="How many of them.")] = 8,
+    pictures: Annotated[
+        int | None, typer.Option(min=1, help="How many of them, 8 by default; of --calibrate's with --int8.")
+    ] = None,
     size: Annotated[str | None, typer.Option(help="Input size: 224 or 360x480; the model's own by default.")] = None,
     dynamic: Annotated[bool, typer.Option("--dynamic", help="Any batch, height and width (onnx, openvino).")] = False,
     embed: Annotated[
@@ -108,6 +112,8 @@ def export_command(
     )
     if int8 and calibrate is None:
         raise OptionError("--int8 looks at real pictures first: name labelled ones with --calibrate DATA")
+    if int8 and data is not None:
+        raise OptionError("--int8 is measured on the evaluation split of --calibrate; leave --data out")
     if not int8 and (qat or allow_drop or sensitivity or squeeze or calibrate or weight_bits != 8):
         raise OptionError(
             "--calibrate, --qat, --allow-drop, --sensitivity, --squeeze and --weight-bits belong to --int8; add it"
@@ -117,7 +123,7 @@ def export_command(
     formats = [name.strip() for name in format_.split(",") if name.strip()]
     if int8:
         settings = _int8_settings(
-            str(calibrate), file, network.description, allow_drop, sensitivity, squeeze, weight_bits, qat
+            str(calibrate), file, network.description, pictures, allow_drop, sensitivity, squeeze, weight_bits, qat
         )
         export_in_8_bits(model, network, formats, stem, settings, options, threads, json_)
         if not json_ and not _suits_mediapipe(network, formats, options):
@@ -127,7 +133,7 @@ def export_command(
         network,
         formats,
         stem,
-        _pictures(data, network.description.task, pictures),
+        _pictures(data, network.description.task, pictures or _PICTURES),
         options=options,
         threads=threads,
         progress=lambda name: print_note(f"{name} ..."),
@@ -151,6 +157,7 @@ def _int8_settings(
     calibrate: str,
     file: Path,
     description: Description,
+    pictures: int | None,
     allow_drop: bool,
     sensitivity: bool,
     squeeze: str | None,
@@ -164,6 +171,7 @@ def _int8_settings(
         raise unknown_name("--squeeze", squeeze, ("float", "int8"))
     return Int8Settings(
         source=open_as_trained(calibrate, file, description, quiet=True),  # the network has seen the other pictures
+        pictures=pictures,
         allow_drop=allow_drop,
         sensitivity=sensitivity,
         squeeze=squeeze,  # type: ignore[arg-type]

@@ -79,10 +79,14 @@ def _sensitivity(report: Int8Report) -> Table:
 
 def remarks(report: Int8Report) -> list[str]:
     """What a user should know of one file, in sentences."""
+    from hswish.export.int8_report import ALLOWED
+
     lines = [
         f"calibrated on {report.calibration} pictures, measured on {report.pictures} of {report.split}; "
         f"the simulator foretold {report.simulated:.4f}"
     ]
+    if report.metric == "top1" and report.pictures * ALLOWED < 1:
+        lines.append(f"too few pictures to tell {100 * ALLOWED:.1f} points: one of them is {100 / report.pictures:.1f}")
     if report.kept:
         lines.append(f"left in float32, because rounding them costs most: {', '.join(report.kept)}")
     if report.operators:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from hswish.data.source import DataSource
 from hswish.evaluate import evaluate
@@ -153,7 +153,7 @@ class _Exporting:
                     made.mkdir()
                     left = f", in float32: {', '.join(step.kept)}" if step.kept else ""
                     self.progress(f"{writer.name}: writing and measuring{left}")
-                    job = self._job(step.net)
+                    job = self._job(step)
                     with just_written(made / path.name, path, writer):
                         writer.write(job, made / path.name)
                         reports.append(self._measure(writer, job, made / path.name, plain, step, fallback))
@@ -211,15 +211,29 @@ class _Exporting:
     def _simulated(self, network: GraphNetwork) -> float:
         return self._score(SimulatedEngine(network, _of_one_size(self.plain)))
 
-    def _job(self, net: QuantizedGraph) -> Job:
-        """What the writer is given: the quantised graph with what is to be embedded."""
+    def _job(self, step: Step) -> Job:
+        """What the writer is given: the quantised graph with what is to be embedded, and how it was made."""
+        net = step.net
         pixels, mask = "preprocess" in self.options.embed, "argmax" in self.options.embed
         graph = embed(net.graph, self.plain.description.preprocess if pixels else None, mask)
         made = [node.name for node in graph.nodes if isinstance(node, (FromPixels, Grey))]
         first = made[-1] if made else INPUT  # what the network reads
         values = {first if name == INPUT else name: held for name, held in net.values.items()}
         whole = replace(net, graph=graph, values=values)
-        return replace(self.embedded, graph=graph, quantized=whole, interface=self.interface)
+        about = self.embedded.description
+        made_by = {**about.provenance, "quantization": self._how(step)}
+        described = replace(about, provenance=made_by)
+        return replace(self.embedded, graph=graph, quantized=whole, interface=self.interface, description=described)
+
+    def _how(self, step: Step) -> dict[str, Any]:
+        """For the file's own provenance."""
+        return {
+            "weight_bits": self.settings.weight_bits,
+            "calibration": f"{self.seen.count} pictures of {self.settings.source.name}",
+            "fine_tuned_steps": 0 if self.settings.tuning is None else self.settings.tuning.steps,
+            "float32_layers": list(step.kept),
+            "metrics_of": "the network in float32",
+        }
 
     # --- Measuring ---------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,13 +70,27 @@ def calibration(source: DataSource, description: Description, count: int | None 
 
 
 def _check(source: DataSource, items: Sequence[Item]) -> None:
+    """Refuse pictures on which ranges would be a guess: too few of them, or all of one class."""
     if len(items) < LEAST:
         raise DataError(f"{source.location}: calibration needs {LEAST} pictures or more, there are {len(items)}")
     if source.task == "classification":
-        classes = Counter(item.target for item in items)
-        if len(classes) == 1:
-            name = source.classes[int(next(iter(classes)))]
-            raise DataError(
-                f"{source.location}: all {len(items)} calibration pictures are of one class ({name}); "
-                "ranges that fit it alone would cut off the others"
-            )
+        classes = {int(item.target) for item in items}
+    else:
+        classes = _classes_in_masks(source, items)
+    if len(classes) == 1 < len(source.classes):
+        raise DataError(
+            f"{source.location}: all {len(items)} calibration pictures are of one class "
+            f"({source.classes[classes.pop()]}); ranges that fit it alone would cut off the others"
+        )
+
+
+def _classes_in_masks(source: DataSource, items: Sequence[Item]) -> set[int]:
+    """Classes that the masks of `items` show, until there are two."""
+    found: set[int] = set()
+    for item in items:
+        with suppress(PictureError):
+            found.update(np.unique(source.read_mask(item)).tolist())
+        found = {value for value in found if value < len(source.classes)}  # 255 is none
+        if len(found) > 1:
+            break
+    return found
