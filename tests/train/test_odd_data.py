@@ -160,6 +160,22 @@ def test_a_single_class_of_masks(squares: Path, tmp_path: Path) -> None:
     assert result.metrics["miou"] == 1.0
 
 
+def test_a_single_class_of_pictures_is_told(colours: Path, squares: Path, tmp_path: Path) -> None:
+    """It is trained all the same, and a single class of masks is nothing to warn of."""
+    for label in ("green", "red"):
+        shutil.rmtree(colours / label)
+    (squares / "classes.txt").write_text("ground\n")
+    for mask in (squares / "masks").rglob("*.png"):
+        Image.fromarray(np.zeros((48, 64), np.uint8)).save(mask)
+    log, other = Notes(), Notes()
+    train(colours, "mobilenet_v3_small", out=tmp_path / "a", recipe=FAST, reporter=log, **TINY)
+    train(squares, "lraspp_mobilenet_v3_small", out=tmp_path / "b", recipe=FAST, reporter=other, **TINY)
+    (warning,) = [note for note in log.notes if note.startswith("warning")]
+    assert warning.startswith(f"warning: {colours}: its only class is blue")
+    assert "give each class a folder of its own" in warning
+    assert not any("only class" in note for note in other.notes)
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_last_batch_of_one(colours: Path, tmp_path: Path, accumulate: int) -> None:
     """25 training pictures in batches of 4 leave one over, which batch norm could not take."""

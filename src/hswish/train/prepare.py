@@ -184,6 +184,11 @@ def build_trainer(
     for split, purpose in (("train", "learn from"), ("val", "validate on")):
         if not source.splits.get(split):
             raise DataError(f"{source.location}: no pictures to {purpose}; put some into {split}/, or add more")
+    if source.task == "classification" and len(source.classes) == 1:
+        reporter.note(
+            f"warning: {source.location}: its only class is {source.classes[0]}, so there is nothing to tell apart and "
+            "every score is 1; give each class a folder of its own"
+        )
     for name, reason in source.skipped:
         reporter.note(f"skipped {name}: {reason}")
     reporter.note(_describe_data(source))
