@@ -74,6 +74,7 @@ def test_a_full_disk_while_training(name: str, run_folder: Path, full_disk, hswi
         full_disk(name)
         line = hswish_cli("train", "--resume", run_folder).error(run_folder / name, "the disk is full; free some space")
         assert "cannot save" in line
+        assert line.endswith(f"; go on with: hswish train --resume {run_folder}")
         monkeypatch.undo()
     assert (run_folder / name).read_bytes() == before[name]
     assert {path.name for path in run_folder.iterdir()} == before.keys()  # no half files

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from hswish.spec.errors import DataError
 from hswish.train import Interrupted, Reporter, train
 from tests.cli.conftest import QUICK, make_pictures, make_scenes
 from tests.servers.web import FolderWeb
@@ -72,6 +73,36 @@ def test_a_run_on_shards_from_the_web_ends_as_one_on_the_folder_that_was_not_int
         for name in ("whole", "run")
     ]
     assert losses[0] == losses[1]
+
+
+class Once(Reporter):
+    """Does something at the first step."""
+
+    def __init__(self, action):
+        self.action = action
+
+    def step(self, pictures, loss, lr):
+        action, self.action = self.action, lambda: None
+        action()
+
+
+def test_a_server_that_goes_away_costs_nothing(hswish_cli, tmp_path):
+    """The run ends with the command that goes on, and goes on where the server is back."""
+    make_pictures(tmp_path / "pictures", count=12, splits=("train", "val"))
+    hswish_cli("shard", tmp_path / "pictures", "-o", tmp_path / "shards", "--size", 0.001).success()
+    changes = {"epochs": 1, "batch_size": 2, "height": 32}
+    web = FolderWeb(tmp_path / "shards")
+    with pytest.raises(DataError) as caught:
+        train(
+            web.url(), "mobilenet_v3_small", out=tmp_path / "run", changes=changes, workers=0,
+            width_mult=0.25, reporter=Once(web.close),
+        )  # fmt: skip
+    assert "cannot be reached" in str(caught.value)
+    assert str(caught.value).endswith(f"go on with: hswish train --resume {tmp_path / 'run'}")
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    with FolderWeb(tmp_path / "shards") as web:
+        (tmp_path / "run/config.json").write_text(json.dumps({**config, "data": web.url()}))
+        hswish_cli("train", "--resume", tmp_path / "run", "--workers", 0).success()
 
 
 def test_what_cannot_be_done_is_said(hswish_cli, pictures, tmp_path):

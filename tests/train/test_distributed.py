@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hswish.data import open_data
 from hswish.evaluate import evaluate
@@ -35,6 +36,7 @@ if rank:
             print("WROTE", about[0], flush=True)
     sys.addaudithook(watch)
 class Steps(Reporter):
+    def note(self, text): print(text, flush=True)
     def step(self, pictures, loss, lr): print(f"step {os.getpid()} {loss!r}", flush=True)
 if rank:
     print("other", os.getpid(), flush=True)
@@ -165,6 +167,33 @@ def test_a_batch_without_a_readable_picture_is_left_out_everywhere(colours: Path
     broken.write_bytes(broken.read_bytes()[:60])
     said = run(2, colours, tmp_path / "run", batch_size=2, accumulate=4, epochs=1)
     assert len(losses(said)) == 4  # 30 pictures in 15 batches
+
+
+def test_bad_files_of_every_process_are_told_by_the_first(colours: Path, tmp_path: Path) -> None:
+    """Three of thirty, so that each process meets one or more; the checkpoint knows all of them."""
+    items = open_data(colours).items("train")
+    broken = {str(colours / item.picture) for item in items[:3]}
+    for path in broken:
+        Path(path).write_bytes(b"broken")
+    said = run(2, colours, tmp_path / "run", epochs=1)
+    notes = [line.partition("skipped ")[2].partition(": ")[0] for line in said.splitlines() if "skipped" in line]
+    assert sorted(notes) == sorted(broken)
+    assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["at"]["bad"].keys() == broken
+
+
+def test_a_contradiction_ends_every_process(squares: Path, tmp_path: Path) -> None:
+    """A mask changes after the start: whoever meets it, all say the same."""
+    script = {**PLAIN, "epochs": 1000, "batch_size": 2}
+    process = start(2, squares, tmp_path / "run", "lraspp_mobilenet_v3_small", script)
+    assert process.stdout is not None
+    next(line for line in process.stdout if line.startswith("step"))
+    Image.new("L", (64, 48), 7).save(squares / "masks/train/0.png")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode != 0
+    words = f"{squares}/masks/train/0.png: value 7, but classes.txt names 2 classes"
+    assert words in errors
+    assert "has died" not in errors
+    assert "go on with: torchrun --nproc-per-node 2 -m hswish train --resume" in errors
 
 
 def test_a_death_ends_the_run_and_it_goes_on_from_there(colours: Path, tmp_path: Path) -> None:

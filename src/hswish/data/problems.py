@@ -15,6 +15,10 @@ MAX_BAD_FRACTION = 0.1
 """Part of a data set that may be unreadable before training on the rest would mislead."""
 
 
+class TooManyBad(DataError):  # noqa: N818 - what is the matter
+    """More than a tenth of a data set cannot be read."""
+
+
 @dataclass(frozen=True)
 class BadFile:
     """A file that could not be used; travels from a loading process instead of an exception."""
@@ -46,11 +50,11 @@ def too_many_bad(bad: Mapping[str, str], total: int) -> None:
         total: files in the data set, the bad ones included.
 
     Raises:
-        DataError: too many; names the first one.
+        TooManyBad: names the first one.
     """
     if len(bad) > MAX_BAD_FRACTION * total:
         name, reason = next(iter(bad.items()))
-        raise DataError(
+        raise TooManyBad(
             f"{len(bad)} of {total} files cannot be used, more than {MAX_BAD_FRACTION:.0%}; "
             f"repair or remove them, first {name}: {reason}"
         )

@@ -9,7 +9,7 @@ gradients and scales half precision; what is here says who this process is, and 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Literal
@@ -119,7 +119,14 @@ class Devices:
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is set in any process."""
-        return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0) if self.world_size > 1 else flag
+        return self.any_of([flag])[0]
+
+    def any_of(self, flags: Sequence[bool]) -> list[bool]:
+        """For each of the `flags`, as many everywhere, whether it is set in any process."""
+        if self.world_size == 1:
+            return list(flags)
+        counts: list[float] = self.total(torch.tensor(flags, dtype=torch.float32, device=self.device)).tolist()
+        return [count > 0 for count in counts]
 
     def leaders(self, value: Any) -> Any:
         """The leading process's `value`."""

@@ -16,11 +16,12 @@ from typing import Any
 import torch
 
 from hswish.data import BadFile, Batch, DataSource, HeldLoader, PictureDataset, TrainLoader, raise_fatal, too_many_bad
+from hswish.data.problems import TooManyBad
 from hswish.data.workers import worker_deaths
 from hswish.evaluate import Evaluation, evaluate
 from hswish.models import DescribedModule, load, save
 from hswish.models.engine import TorchEngine, channels_last
-from hswish.spec.errors import HswishError, OptionError
+from hswish.spec.errors import DataError, HswishError, OptionError, SaveError
 from hswish.train.devices import lost_processes
 from hswish.train.interrupt import Interrupted, StopRequest
 from hswish.train.kept_batch import keep_batch
@@ -71,7 +72,8 @@ class Trainer:
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM; the run is saved and can be resumed exactly.
-            HswishError: loss or gradients are no longer finite; the data contradict themselves.
+            HswishError: loss or gradients are no longer finite.
+            DataError: the data contradict themselves, or cannot be reached any more.
             SaveError: the disk is full; the last checkpoint is intact.
         """
         at, resume_by = self.at, self.run_folder.resume_command
@@ -97,6 +99,12 @@ class Trainer:
                     self._finish_run(stop)
         except KeyboardInterrupt:  # a second Ctrl-C: the last checkpoint stands
             raise Interrupted(f"stopped at once; go on with: {resume_by}") from None
+        except TooManyBad:
+            raise
+        except SaveError as error:
+            raise SaveError(f"{error}; go on with: {resume_by}") from error
+        except DataError as error:  # a server of shards that is gone, a picture's mask of another size
+            raise DataError(f"{error}; once that is mended, go on with: {resume_by}") from error
         finally:
             torch.set_num_threads(threads)
 
@@ -123,9 +131,11 @@ class Trainer:
         count = self.recipe.accumulate
         batches = self.loader.epoch(epoch, start_batch=start * count)
         while window := list(itertools.islice(batches, count)):
-            for batch in window:
-                self._note_bad(batch.bad)
-            yield [batch for batch in window if not self.devices.any(not len(batch))]
+            bad = [file for batch in window for file in batch.bad]
+            any_bad, *empty = self.devices.any_of([bool(bad), *(not len(batch) for batch in window)])
+            if any_bad:  # in any process: all note them, and stop together at a fatal one
+                self._note_bad([file for found in self.devices.gather(bad) for file in found])
+            yield [batch for batch, is_empty in zip(window, empty, strict=True) if not is_empty]
 
     def _train_step(self, batches: list[Batch]) -> None:
         at, step = self.at, self.at.epoch * self.steps + self.at.step
@@ -275,6 +285,11 @@ class Trainer:
         )
 
     def _note_bad(self, files: Sequence[BadFile]) -> None:
+        """Say and count what cannot be used.
+
+        Raises:
+            DataError: the data contradict themselves, or more than a tenth of them is bad.
+        """
         raise_fatal(files)
         for file in files:
             self.at.bad[file.name] = file.reason
