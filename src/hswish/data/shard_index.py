@@ -18,6 +18,8 @@ from hswish.spec.architecture import Task
 from hswish.spec.errors import DataError
 
 INDEX_FILE = "index.json"
+UNFINISHED_FILE = "unfinished.txt"
+"""Lies beside shards while they are written, or where writing was broken off."""
 VERSION = 1
 KEY = "hswish_shards"
 """The first key of an index, which tells it from other tools' files of that name."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 from hswish.data.shard_cache import cached_shard
-from hswish.data.shard_index import INDEX_FILE, KEY, Shard, ShardIndex, read_index
+from hswish.data.shard_folder import shard_files
+from hswish.data.shard_index import INDEX_FILE, KEY, UNFINISHED_FILE, Shard, ShardIndex, read_index
 from hswish.data.shard_scan import scan_folder
 from hswish.data.source import shard_of
 from hswish.data.splits import stable_hash
@@ -22,19 +24,14 @@ _OPEN_SHARDS = 64
 """Files that a process keeps open: several times as many as the order of training uses at one time."""
 
 
-def shard_files(folder: Path) -> list[Path]:
-    """The tar files in a folder and in the folders directly below it, in order."""
-    return sorted([*folder.glob("*.tar"), *folder.glob("*/*.tar")])
-
-
 def is_sharded(folder: Path) -> bool:
-    """Whether a folder holds shards: it has our index, or tar files and nothing else.
+    """Whether a folder holds shards: it has our index or the mark of unfinished ones, or tar files and nothing else.
 
     An archive may well lie beside what was unpacked from it.
     """
     if not folder.is_dir():
         return False
-    if has_index(folder):
+    if has_index(folder) or (folder / UNFINISHED_FILE).is_file():
         return True
     try:
         below = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
@@ -56,10 +53,15 @@ def open_local_index(folder: Path) -> tuple[ShardIndex, dict[str, str]]:
     """The index of a folder of shards, and the reason by sample that has to be left out.
 
     Raises:
-        DataError: the index or, where there is none of ours, a tar file is damaged.
+        DataError: the index or, where there is none of ours, a tar file is damaged; or `hswish shard` has not finished.
     """
     path = folder / INDEX_FILE
     if not has_index(folder):
+        if (folder / UNFINISHED_FILE).is_file():
+            raise DataError(
+                f"{folder}: these shards are not whole, `hswish shard` was stopped or is still at work; "
+                f"run it again with --out {shlex.quote(str(folder))}"
+            )
         return scan_folder(folder, shard_files(folder))
     try:
         return read_index(path.read_text(encoding="utf-8"), str(path)), {}

@@ -27,12 +27,13 @@ from PIL import Image
 
 from hswish.data.layout_base import split_of
 from hswish.data.problems import too_many_bad
+from hswish.data.shard_folder import unfinished
 from hswish.data.shard_index import INDEX_FILE, Record, Shard, ShardIndex
 from hswish.data.shard_scan import CLASS, MASKS, scan_shard
 from hswish.data.source import DataSource, Item
 from hswish.data.splits import stable_hash
 from hswish.data.tree import CLASSES_FILE, Tree
-from hswish.spec.errors import OptionError, PictureError, SaveError
+from hswish.spec.errors import OptionError, PictureError
 from hswish.spec.files import write_aside, write_text
 
 _BLOCK = tarfile.BLOCKSIZE
@@ -75,24 +76,38 @@ def write_shards(
 ) -> Sharded:
     """Write all splits of `source` into shards of about `shard_bytes` below the folder `out`.
 
-    The index is written last: without it the folder is unfinished, and may be written again.
+    The index is written last: without it the folder is unfinished, and may be written again, which begins anew.
 
     Args:
         seed: decides the order of train.
         progress: called with (samples done, samples in all).
 
     Raises:
-        SaveError: `out` holds shards already, the disk is full, or the folder is not writable.
+        SaveError: `out` holds shards already or is being written, the disk is full, or the folder is not writable.
         DataError: the data contradict themselves, or more than a tenth cannot be read.
         OptionError: `shard_bytes` is below 1.
     """
     if shard_bytes < 1:
         raise OptionError(f"a shard takes 1 byte or more, not {shard_bytes}")
     folder = Path(out)
-    if (folder / INDEX_FILE).exists():
-        raise SaveError(f"{folder}: already holds shards; choose another folder, or remove it")
-    total = sum(map(len, source.splits.values()))
     bad: dict[str, str] = {}
+    with unfinished(folder):
+        index = _write_all(source, folder, shard_bytes, seed, progress, bad)
+        write_text(folder / CLASSES_FILE, "".join(f"{name}\n" for name in source.classes))
+        write_text(folder / INDEX_FILE, index.to_json())
+    return Sharded(folder=folder, index=index, skipped=tuple(sorted({*source.skipped, *bad.items()})))
+
+
+def _write_all(
+    source: DataSource,
+    folder: Path,
+    shard_bytes: int,
+    seed: int,
+    progress: Callable[[int, int], object] | None,
+    bad: dict[str, str],
+) -> ShardIndex:
+    """Write the tar files; the reasons of what is left out go into `bad`."""
+    total = sum(map(len, source.splits.values()))
     splits: dict[str, tuple[Shard, ...]] = {}
     frequencies: dict[str, tuple[int, ...]] = {}
     done = itertools.count(1)
@@ -114,7 +129,7 @@ def write_shards(
         if source.task == "segmentation":
             frequencies[split] = tuple(pixels.tolist())
     too_many_bad(bad, total)
-    index = ShardIndex(
+    return ShardIndex(
         name=source.name,
         task=source.task,
         classes=source.classes,
@@ -124,9 +139,6 @@ def write_shards(
         hints=source.hints,
         made_splits=source.made_splits,
     )
-    write_text(folder / CLASSES_FILE, "".join(f"{name}\n" for name in source.classes))
-    write_text(folder / INDEX_FILE, index.to_json())
-    return Sharded(folder=folder, index=index, skipped=tuple(sorted({*source.skipped, *bad.items()})))
 
 
 def _samples(source: DataSource, items: Sequence[Item], bad: dict[str, str]) -> Iterator[_Sample]:

@@ -180,6 +180,12 @@ def build_trainer(
     teacher: AnyTeacher | None,
     reporter: Reporter,
 ) -> Trainer:
+    """The trainer of a run; says what its data are like.
+
+    Raises:
+        DataError: a split without pictures, or masks that contradict themselves.
+        OptionError: a recipe that does not suit network, data or processes.
+    """
     recipe = config.recipe
     for split, purpose in (("train", "learn from"), ("val", "validate on")):
         if not source.splits.get(split):
