@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import socket
@@ -17,6 +16,11 @@ from pathlib import Path
 
 from hswish.spec.errors import SaveError
 from hswish.spec.files import explain_os_error
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows, where data are read all the same
+    fcntl = None  # type: ignore[assignment]
 
 _UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 """What some file systems, such as Lustre without its option flock, answer to any lock."""
@@ -28,7 +32,8 @@ _held: set[int] = set()
 def alone_in(folder: Path, lock: str, what: str) -> Iterator[None]:
     """Hold the lock file `lock` in an existing `folder`; it is removed at the end.
 
-    A file that was left by a killed process hinders nobody. Where the file system has no locks, none is held.
+    A file that was left by a killed process hinders nobody. None is held where the system, or the file system, has
+    no such locks.
 
     Args:
         what: what works in the folder, for the message, such as `hswish train`.
@@ -49,7 +54,8 @@ def alone_in(folder: Path, lock: str, what: str) -> Iterator[None]:
         yield
     finally:
         if os.getpid() == owner:  # not in a child that was forked in between
-            path.unlink(missing_ok=True)  # while it is locked, so that nobody's else is removed
+            with contextlib.suppress(OSError):
+                path.unlink()  # while it is locked, so that nobody else's is removed
             _held.discard(descriptor)
             os.close(descriptor)
 
@@ -65,7 +71,8 @@ def _locked(path: Path) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if fcntl is not None:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno not in _UNSUPPORTED:
                     raise
@@ -105,4 +112,5 @@ def _let_go() -> None:
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
