@@ -3,7 +3,11 @@
 Command:   hswish train PICTURES --model mobilenet_v3_large --weights mobilenet_v3_large.tv_in1k_v2 --recipe finetune
 Hardware:  2 CPU cores are enough
 Time:      minutes: it stops when 10 epochs have brought nothing
-Aim:       above the same network from scratch. No figure yet: published weights could not be fetched here
+Expected:  above the same network from scratch. Measured on digits, 20 pictures a class (the first of its train; a fifth
+           held out), on the 359 of test, with --set augment.mirror=0 and seeds 0 and 1: Small from zoo/'s CIFAR-10
+           weights top-1 0.858 and 0.855, from scratch by recipe classify (--keep-size 3 --size 32 --epochs 60
+           --batch-size 32 --lr 0.001) 0.822 and 0.841. Not measured: from ImageNet's weights, which could not be
+           fetched here, and on photographs
 Source:    the head alone first, so that its random gradients do no harm below (ULMFiT, arXiv 1801.06146); then all,
            the lower the slower (arXiv 2106.08254 for the decay by depth); early stopping
 """

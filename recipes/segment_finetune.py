@@ -5,7 +5,7 @@ Command:   hswish train SCENES --model lraspp_mobilenet_v3_large --weights BEST 
            mobilenet_v3_large.tv_in1k_v2
 Hardware:  2 CPU cores do 15 pictures a second with Small at 360x480, 6 with Large
 Time:      it stops when 15 epochs have brought nothing
-Aim:       above the same network from scratch. No figure yet: published weights could not be fetched here
+Aim:       above the same network from scratch. Not measured: published weights could not be fetched here
 Source:    as recipes/finetune.py for the care, recipes/camvid.py for the losses
 """
 
