@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from hswish.export.openvino import OpenVinoWriter
 from hswish.models.checkpoint import save
+from hswish.spec.errors import ParityError
 from tests.contract.networks import CLASSES, network, pictures
 
-NOTE = "MediaPipe Tasks scale all channels alike: for them, add --embed preprocess"
+NOTE = "MediaPipe Tasks give RGB, all channels scaled alike: for them, add --embed preprocess"
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +90,30 @@ def test_what_is_absent_is_named(
     assert line.endswith(f" needs the package {package}: pip install 'hswish[{extra}]'")
     assert ".export-" not in line
     assert not out.exists() or not list(out.iterdir())
+
+
+def test_what_was_kept_is_told_whatever_fails_after_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hswish_cli
+) -> None:
+    def refuse(self: OpenVinoWriter, job: object, path: Path) -> None:
+        raise ParityError("openvino: not today")
+
+    monkeypatch.setattr(OpenVinoWriter, "write", refuse)
+    words = ("export", folder / "net.safetensors", "--data", folder / "pictures", "-o", tmp_path, "-f")
+    done = hswish_cli(*words, "onnx,openvino,ncnn", "--threads", "1", "--json")
+    assert done.status == 2
+    assert [report["format"] for report in json.loads(done.out)["exports"]] == ["onnx", "ncnn"]
+    assert done.err.splitlines()[-1] == "error: openvino: not today"
+    assert {path.name.partition(".")[2] for path in tmp_path.glob("*net*")} == {
+        "onnx",
+        "ncnn.param",
+        "ncnn.bin",
+        "ncnn.json",
+    }
+
+
+def test_litert_says_nothing_of_its_own(folder: Path, tmp_path: Path, hswish_cli) -> None:
+    pytest.importorskip("ai_edge_litert")
+    words = ("export", folder / "net.safetensors", "--data", folder / "pictures", "-o", tmp_path, "-f", "litert")
+    assert "INFO" not in hswish_cli(*words).success().err
+    assert not hswish_cli("predict", tmp_path / "net.tflite", folder / "pictures" / "val", "--json").success().err

@@ -15,6 +15,7 @@ from hswish.data import open_data
 from hswish.data.source import DataSource
 from hswish.export import ExportOptions, export
 from hswish.export.int8 import Int8Settings, export_int8
+from hswish.export.native import NativeWriter
 from hswish.export.onnx import OnnxWriter
 from hswish.models.checkpoint import load
 from hswish.models.described import DescribedModule
@@ -114,7 +115,11 @@ def test_our_own_file_is_the_simulated_network(tmp_path: Path, labelled: Path) -
     errors = [row.error for row in report.sensitivity]
     assert errors == sorted(errors, reverse=True)
     net, description, interface = read_quantized(tmp_path / "net.int8.safetensors")
-    assert description.provenance["quantization"]["float32_layers"] == list(report.kept)
+    made = description.provenance["quantization"]
+    exact = [n.name for n in net.graph.nodes if hasattr(n, "weight") and n.inputs[0] not in net.values]
+    assert made["float32_layers"] == exact
+    assert set(report.kept) <= set(exact)
+    assert made["squeeze"] == "float"
     assert description.metrics == trained(CLASSIFIER).description.metrics
     assert interface == Interface(size=(48, 64), precision="int8")
     assert report.score == report.simulated
@@ -155,11 +160,39 @@ def test_a_file_that_loses_too_much_is_not_kept(
     assert not list(tmp_path.iterdir())
 
 
+class Failing(OnnxWriter):
+    """Writes nothing."""
+
+    def write(self, job, path: Path) -> None:
+        raise ParityError("onnx: not today")
+
+
+def test_a_format_that_fails_keeps_no_other_from_being_made(
+    tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hswish.export.int8.writers", lambda names: [Failing(), NativeWriter()])
+    settings, finished = Int8Settings(source=opened(labelled), allow_drop=True), []
+    with pytest.raises(ParityError, match="onnx: not today"):
+        export_int8(trained(CLASSIFIER), ["onnx"], tmp_path / "n", settings, threads=1, finished=finished.append)
+    assert [report.format for report in finished] == ["native"]
+    assert [path.name for path in tmp_path.iterdir()] == ["n.int8.safetensors"]
+    monkeypatch.setattr("hswish.export.int8.writers", lambda names: [Failing(), Failing()])
+    with pytest.raises(ParityError, match="onnx: not today; onnx: not today"):
+        export_int8(trained(CLASSIFIER), ["onnx"], tmp_path / "n", settings, threads=1)
+
+
 def margin(picture: Image.Image) -> float:
     """By how much the network's first choice surpasses its second."""
     model = trained(CLASSIFIER)
     logits = np.sort(TorchEngine(model).run(model.preprocess(picture)[None])[0])
     return float(logits[-1] - logits[-2])
+
+
+def surest(labelled: Path) -> DataSource:
+    """Of val the pictures that rounding does not shake."""
+    source = opened(labelled)
+    sure = sorted(source.splits["val"], key=lambda item: -margin(source.read_picture(item)))[:8]
+    return source.divided({"train": source.splits["train"], "val": tuple(sure)}, "made here")
 
 
 class Shaky(Sloppy):
@@ -177,9 +210,7 @@ def test_layers_stay_in_float_where_the_runtime_loses_more_than_simulated(
     tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hswish.export.int8.writers", lambda names: [Shaky()])
-    source = opened(labelled)
-    sure = sorted(source.splits["val"], key=lambda item: -margin(source.read_picture(item)))[:8]
-    settings = Int8Settings(source=source.divided({"train": source.splits["train"], "val": tuple(sure)}, "made here"))
+    settings = Int8Settings(source=surest(labelled))
     (report,) = export_int8(trained(CLASSIFIER), ["onnx"], tmp_path / "net", settings, threads=1)
     assert report.kept
     assert [path.name for path in tmp_path.iterdir()] == [report.file]

@@ -60,6 +60,22 @@ def test_small(format: str, case: tuple[str, dict[str, Any]], tmp_path: Path) ->
     assert report.bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("format", FAST, indirect=True)
+@pytest.mark.parametrize(
+    "case",
+    [("mobilenet_v3_small_minimal", {}), ("mobilenet_v3_small", {"in_channels": 3}), ("lraspp_mobilenet_v3_small", {})],
+    ids=label,
+)
+@pytest.mark.parametrize("size", [(32, 32), (16, 16)], ids=["32", "16"])
+def test_maps_of_one_pixel(
+    size: tuple[int, int], case: tuple[str, dict[str, Any]], format: str, tmp_path: Path
+) -> None:
+    """Before the last blocks, not only after pooling."""
+    model, options = network(case[0], **case[1]), ExportOptions(size=size)
+    (report,) = export(model, [format], tmp_path / "m", pictures(2), options=options, threads=1)
+    assert report.largest_difference <= max(1e-4, 1e-5 * (report.largest_logit or 0))
+
+
 @pytest.mark.parametrize(
     "format", ["onnx", "openvino", pytest.param("executorch", marks=pytest.mark.slow)], indirect=True
 )

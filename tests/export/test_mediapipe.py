@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ import torch
 from PIL import Image
 
 from hswish.export import ExportOptions, export
-from hswish.export.litert_metadata import scales_alike
+from hswish.export.litert_metadata import suits_mediapipe
 from hswish.models.described import DescribedModule
 from tests.contract.networks import CLASSES, SIZE, network
 
@@ -45,17 +46,20 @@ print(json.dumps(found))
 """
 
 
-def alike(name: str) -> DescribedModule:
+def alike(name: str, channels: str = "RGB") -> DescribedModule:
     """A network whose channels are scaled alike."""
-    model = network(name, width_mult=0.5)
-    preprocess = replace(model.preprocess, mean=(0.5,) * 3, std=(0.25,) * 3)
+    model = copy.deepcopy(network(name, width_mult=0.5))
+    preprocess = replace(model.preprocess, mean=(0.5,) * 3, std=(0.25,) * 3, channels=channels)
     model.describe(preprocess=preprocess)
     return model
 
 
 def test_what_mediapipe_scales_is_known() -> None:
-    assert scales_alike(alike("mobilenet_v3_small").preprocess)
-    assert not scales_alike(network("mobilenet_v3_small").preprocess)
+    good = alike("mobilenet_v3_small").preprocess
+    assert suits_mediapipe(good)
+    assert not suits_mediapipe(network("mobilenet_v3_small").preprocess)
+    assert not suits_mediapipe(replace(good, channels="BGR"))
+    assert not suits_mediapipe(replace(good, channels="L", mean=(0.5,), std=(0.25,)))
 
 
 @pytest.mark.slow  # fetches MediaPipe from the package index into an environment of its own
@@ -72,6 +76,7 @@ def test_tasks_answer_as_the_network(tmp_path: Path) -> None:
             ("inside", network(name), inside),
             ("alike", alike(name), ExportOptions()),
             ("apart", network(name), ExportOptions()),
+            ("turned", alike(name, channels="BGR"), ExportOptions()),
         ):
             path = tmp_path / f"{kind}-{way}"
             export(model, ["litert"], path, [picture], options=options, threads=1)
@@ -82,6 +87,8 @@ def test_tasks_answer_as_the_network(tmp_path: Path) -> None:
     for path, logits in wanted.items():
         if path.endswith("-apart.tflite"):  # a mean for each channel is not built
             assert "Per-channel image normalization is not available" in found[path]
+        elif path.endswith("-turned.tflite"):  # nor another order of the channels, which must not pass for RGB
+            assert isinstance(found[path], str), found[path]
         elif "classifier" in path:
             assert set(found[path]) == set(CLASSES)
             np.testing.assert_allclose([found[path][name] for name in CLASSES], logits, atol=1e-4)

@@ -236,6 +236,14 @@ def test_a_batch_that_does_not_fit_is_run_one_by_one(colour_engine, monkeypatch:
         Predictor(engine)(sources[0])
 
 
+def test_predictors_of_one_engine_take_turns(colour_engine) -> None:
+    engine = colour_engine()  # which asserts that it is never entered twice
+    predictors = [Predictor(engine), Predictor(engine), Predictor(engine, mirror=True)]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda number: predictors[number % 3](RED).label, range(60)))
+    assert found == ["red"] * 60
+
+
 def test_prediction_imports_no_torch() -> None:
     code = "import sys, hswish.runtime; assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PICTURES = 8
 """on which a file in floats is proved equal"""
-_MEDIAPIPE = "MediaPipe Tasks scale all channels alike: for them, add --embed preprocess"
+_MEDIAPIPE = "MediaPipe Tasks give RGB, all channels scaled alike: for them, add --embed preprocess"
 
 
 def export_command(
@@ -129,28 +129,40 @@ def export_command(
         if not json_ and not _suits_mediapipe(network, formats, options):
             print_note(_MEDIAPIPE)
         return
-    reports = export(
-        network,
-        formats,
-        stem,
-        _pictures(data, network.description.task, pictures or _PICTURES),
-        options=options,
-        threads=threads,
-        progress=lambda name: print_note(f"{name} ..."),
-    )
+    proofs = _pictures(data, network.description.task, pictures or _PICTURES)
+    reports: list[ParityReport] = []
+    try:
+        export(
+            network,
+            formats,
+            stem,
+            proofs,
+            options=options,
+            threads=threads,
+            progress=lambda name: print_note(f"{name} ..."),
+            finished=reports.append,
+        )
+    finally:  # what was kept is told, whatever became of the rest
+        _tell(reports, model, stem, json_)
+    if not json_ and not _suits_mediapipe(network, formats, options):
+        print_note(_MEDIAPIPE)
+
+
+def _tell(reports: list[ParityReport], model: str, stem: Path, json_: bool) -> None:
+    """Print the reports and the files that they are of."""
+    if not reports:
+        return
     if json_:
         print_json({"model": model, "folder": str(stem.parent), "exports": [report.to_dict() for report in reports]})
         return
     _print(reports)
-    if not _suits_mediapipe(network, formats, options):
-        print_note(_MEDIAPIPE)
     print_note(f"wrote {stem.parent}{os.sep}{', '.join(report.file for report in reports)}")
 
 
 def _suits_mediapipe(network: DescribedModule, formats: list[str], options: ExportOptions) -> bool:
-    from hswish.export.litert_metadata import scales_alike
+    from hswish.export.litert_metadata import suits_mediapipe
 
-    return "litert" not in formats or "preprocess" in options.embed or scales_alike(network.preprocess)
+    return "litert" not in formats or "preprocess" in options.embed or suits_mediapipe(network.preprocess)
 
 
 def _int8_settings(

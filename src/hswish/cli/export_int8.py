@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from hswish.export.pipeline import ExportOptions
     from hswish.models.described import DescribedModule
 
+_AS_FAST = 0.98
+"""Two hundredths are noise."""
+
 
 def export_in_8_bits(
     model: str,
@@ -31,7 +34,26 @@ def export_in_8_bits(
     """Write, measure and print; `model` is what the user called it."""
     from hswish.export.int8 import export_int8
 
-    reports = export_int8(network, formats, stem, settings, options=options, threads=threads, progress=print_note)
+    reports: list[Int8Report] = []
+    try:
+        export_int8(
+            network,
+            formats,
+            stem,
+            settings,
+            options=options,
+            threads=threads,
+            progress=print_note,
+            finished=reports.append,
+        )
+    finally:  # what was kept is told, whatever became of the rest
+        _tell(reports, model, stem, json_)
+
+
+def _tell(reports: Sequence[Int8Report], model: str, stem: Path, json_: bool) -> None:
+    """Print the reports and the files that they are of."""
+    if not reports:
+        return
     if json_:
         print_json({"model": model, "folder": str(stem.parent), "exports": [report.to_dict() for report in reports]})
         return
@@ -95,6 +117,6 @@ def remarks(report: Int8Report) -> list[str]:
     blamed = ", ".join(f"{step.count} {step.kind} {step.dtype}".rstrip() for step in report.blamed)
     blamed = blamed or ("not told by this runtime" if any(not step.dtype for step in report.operators) else "none")
     lines.append(f"outside the integer kernels: {blamed}")
-    if report.speedup is not None and report.speedup < 1:
-        lines.append(f"8 bits are SLOWER than float32 here ({report.time_ms:.2f} against {report.float_ms:.2f} ms)")
+    if report.speedup is not None and report.speedup < _AS_FAST:
+        lines.append(f"8 bits are SLOWER than float32 here ({report.time_ms:.3g} against {report.float_ms:.3g} ms)")
     return lines

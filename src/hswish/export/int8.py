@@ -20,7 +20,7 @@ from hswish.export.formats import writers
 from hswish.export.int8_report import ALLOWED, Int8Report, times_ms
 from hswish.export.job import Job, Writer
 from hswish.export.parity import size_of
-from hswish.export.pipeline import ExportOptions, just_written, make_job, put_in_place
+from hswish.export.pipeline import ExportOptions, each_of, just_written, make_job, put_in_place
 from hswish.export.trace import embed
 from hswish.models.described import DescribedModule
 from hswish.quantize.calibration import Calibration, calibration
@@ -38,7 +38,7 @@ from hswish.runtime.native import NativeEngine
 from hswish.spec.artifact import Description
 from hswish.spec.errors import OptionError, ParityError, SaveError
 from hswish.spec.files import explain_os_error
-from hswish.spec.graph import INPUT, FromPixels, Grey
+from hswish.spec.graph import INPUT, Convolution, FromPixels, Grey, Linear
 from hswish.spec.quantized import QuantizedGraph
 
 INNER = ".int8"
@@ -84,11 +84,16 @@ def export_int8(
     options: ExportOptions | None = None,
     threads: int | None = None,
     progress: Callable[[str], object] | None = None,
+    finished: Callable[[Int8Report], object] | None = None,
 ) -> list[Int8Report]:
     """Write `model` in 8 bits in each format as `stem` with `.int8` and the format's ending.
 
+    Args:
+        finished: called with the report of each file once it is in its place.
+
     Raises:
-        ParityError: a file loses more accuracy than allowed; none of that format stays behind.
+        ParityError: a file loses more accuracy than allowed; none of that format stays behind, the others are
+            written all the same.
         DataError: too few pictures, all of one class, or nothing to measure on.
         OptionError: a format cannot do what is asked, with the reason.
         MissingPackageError: a format's package is not installed.
@@ -99,7 +104,7 @@ def export_int8(
     found = writers(formats)
     for writer in found:  # before anything is computed
         writer.check(replace(exporting.embedded, interface=exporting.interface))
-    return [exporting.export(writer, stem) for writer in found]
+    return each_of(found, lambda writer: exporting.export(writer, stem), finished)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,7 +143,8 @@ class _Exporting:
 
         The runtime has the last word: where its file loses too much, more layers are left in float32.
         """
-        fallback = self._fallback(writer)
+        scheme = self._scheme(writer)
+        fallback = self._fallback(writer, scheme)
         allowed = float("inf") if self.settings.allow_drop else ALLOWED
         path = stem.parent / f"{stem.name}{INNER}{writer.suffix}"
         reports: list[Int8Report] = []
@@ -153,7 +159,7 @@ class _Exporting:
                     made.mkdir()
                     left = f", in float32: {', '.join(step.kept)}" if step.kept else ""
                     self.progress(f"{writer.name}: writing and measuring{left}")
-                    job = self._job(step)
+                    job = self._job(step, scheme)
                     with just_written(made / path.name, path, writer):
                         writer.write(job, made / path.name)
                         reports.append(self._measure(writer, job, made / path.name, plain, step, fallback))
@@ -166,12 +172,14 @@ class _Exporting:
 
     # --- Quantising --------------------------------------------------------------------------
 
-    def _fallback(self, writer: Writer) -> FallBack:
-        """The network for a format, with ever more layers in float32."""
+    def _scheme(self, writer: Writer) -> Scheme:
+        """Where the format rounds, as the user wants it."""
         assert writer.scheme is not None, writer.name
         scheme = replace(writer.scheme, weight_bits=self.settings.weight_bits)
-        if self.settings.squeeze is not None:
-            scheme = replace(scheme, squeeze=self.settings.squeeze)
+        return scheme if self.settings.squeeze is None else replace(scheme, squeeze=self.settings.squeeze)
+
+    def _fallback(self, writer: Writer, scheme: Scheme) -> FallBack:
+        """The network for a format, with ever more layers in float32."""
         key = (scheme, writer.channel_multiple)
         if key not in self.made:
             self.progress(f"{writer.name}: calibrating on {self.seen.count} pictures")
@@ -211,7 +219,7 @@ class _Exporting:
     def _simulated(self, network: GraphNetwork) -> float:
         return self._score(SimulatedEngine(network, _of_one_size(self.plain)))
 
-    def _job(self, step: Step) -> Job:
+    def _job(self, step: Step, scheme: Scheme) -> Job:
         """What the writer is given: the quantised graph with what is to be embedded, and how it was made."""
         net = step.net
         pixels, mask = "preprocess" in self.options.embed, "argmax" in self.options.embed
@@ -221,17 +229,21 @@ class _Exporting:
         values = {first if name == INPUT else name: held for name, held in net.values.items()}
         whole = replace(net, graph=graph, values=values)
         about = self.embedded.description
-        made_by = {**about.provenance, "quantization": self._how(step)}
+        made_by = {**about.provenance, "quantization": self._how(step, scheme)}
         described = replace(about, provenance=made_by)
         return replace(self.embedded, graph=graph, quantized=whole, interface=self.interface, description=described)
 
-    def _how(self, step: Step) -> dict[str, Any]:
+    def _how(self, step: Step, scheme: Scheme) -> dict[str, Any]:
         """For the file's own provenance."""
+        layers = [node for node in step.net.graph.nodes if isinstance(node, (Convolution, Linear))]
+        held, scales = step.net.values, step.net.scales
+        exact = [node.name for node in layers if node.name not in scales or node.inputs[0] not in held]
         return {
             "weight_bits": self.settings.weight_bits,
             "calibration": f"{self.seen.count} pictures of {self.settings.source.name}",
             "fine_tuned_steps": 0 if self.settings.tuning is None else self.settings.tuning.steps,
-            "float32_layers": list(step.kept),
+            "squeeze": scheme.squeeze,
+            "float32_layers": exact,
             "metrics_of": "the network in float32",
         }
 

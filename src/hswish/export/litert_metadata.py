@@ -19,7 +19,8 @@ from hswish.spec.preprocess import Preprocess
 METADATA_NAME = "TFLITE_METADATA"
 LABELS_FILE = "labels.txt"
 
-_RGB, _GRAYSCALE = 1, 2  # ColorSpaceType
+_UNKNOWN, _RGB, _GRAYSCALE = 0, 1, 2  # ColorSpaceType, which has no BGR
+_COLOURS = {"RGB": _RGB, "BGR": _UNKNOWN, "L": _GRAYSCALE}
 _IMAGE_PROPERTIES = 2  # ContentProperties
 _NORMALIZATION = 1  # ProcessUnitOptions
 _AXIS_LABELS = 2  # AssociatedFileType
@@ -35,8 +36,9 @@ def metadata(builder: Any, description: Description, interface: Interface, size:
     """
     write = _Tables(builder)
     normalised = interface.takes == "normalised"
-    grey = normalised and description.preprocess.channels == "L"  # pixels are RGB, whatever the network makes of them
-    about = [(0, write.text("image")), (3, _content(write, grey, size))]
+    # Pixels are RGB, whatever the network makes of them.
+    colours = _COLOURS[description.preprocess.channels] if normalised else _RGB
+    about = [(0, write.text("image")), (3, _content(write, colours, size))]
     if normalised:
         options = write.table(  # in units of 0 to 255, unlike ours
             (0, write.floats([255 * value for value in description.preprocess.mean])),
@@ -59,9 +61,12 @@ def metadata(builder: Any, description: Description, interface: Interface, size:
     return bytes(builder.Output())
 
 
-def scales_alike(preprocess: Preprocess) -> bool:
-    """Whether every channel has the same mean and deviation: MediaPipe Tasks refuse anything else for floats."""
-    return len(set(preprocess.mean)) == len(set(preprocess.std)) == 1
+def suits_mediapipe(preprocess: Preprocess) -> bool:
+    """Whether MediaPipe Tasks make what the network takes: red, green and blue, all scaled alike.
+
+    They refuse other floats: more than one mean or deviation, or another space of colours.
+    """
+    return preprocess.channels == "RGB" and len(set(preprocess.mean)) == len(set(preprocess.std)) == 1
 
 
 def with_labels(model: bytes, classes: tuple[str, ...]) -> bytes:
@@ -76,10 +81,10 @@ def with_labels(model: bytes, classes: tuple[str, ...]) -> bytes:
     return model + archive.getvalue()
 
 
-def _content(write: _Tables, grey: bool, size: tuple[int, int]) -> _Field:
+def _content(write: _Tables, colours: int, size: tuple[int, int]) -> _Field:
     height, width = size
     place = write.table((0, write.uint(width)), (1, write.uint(height)))
-    image = write.table((0, write.byte(_GRAYSCALE if grey else _RGB)), (1, place))
+    image = write.table((0, write.byte(colours)), (1, place))
     return write.table((0, write.byte(_IMAGE_PROPERTIES)), (1, image))
 
 

@@ -172,12 +172,23 @@ class _Net:
         }  # fmt: skip
         if node.groups > 1:
             values[7] = node.groups
-        if self.graph.shape(node.inputs[0])[2:] == (1, 1) and side == node.groups == 1:  # of a pooled map
+        if side == node.groups == 1 and self._is_pooled(node.inputs[0]):
             self._inner_product(node, list(node.inputs), name, fused)
             return
         kind = "ConvolutionDepthWise" if node.groups > 1 else "Convolution"
         self._layer(kind, list(node.inputs), name, {**values, **_fusion(fused)})
         self._store(node.weight, node.bias)
+
+    def _is_pooled(self, name: str) -> bool:
+        """Whether a value is a vector, made of a pooled map; a map of 1x1 pixels has height and width in ncnn."""
+        if name == g.INPUT or self.graph.shape(name)[2:] != (1, 1):
+            return False
+        node = self.graph[name]
+        if isinstance(node, (g.GlobalPool, g.WindowPool)):
+            return True
+        if isinstance(node, g.Convolution) and (node.groups > 1 or node.weight.shape[2] > 1):
+            return False
+        return isinstance(node, (g.Convolution, g.Activation)) and self._is_pooled(node.inputs[0])
 
     def _inner_product(self, node: g.Convolution | g.Linear, inputs: list[str], name: str, fused: str | None) -> None:
         values = {0: len(node.bias), 1: 1, 2: node.weight.size, **_fusion(fused)}

@@ -101,15 +101,16 @@ class Case:
 
 def cases_of(job: Job, pictures: Sequence[Image.Image], threads: int | None = None) -> list[Case]:
     """What the network in torch answers, once for all formats; with 8-bit weights, the network so rounded."""
-    reference: Engine = TorchEngine(job.model)
-    if job.rounded is not None:
-        reference = SimulatedEngine(SimulatedNetwork(job.rounded), job.description)
+    network = TorchEngine(job.model)
+    rounded = None if job.rounded is None else SimulatedEngine(SimulatedNetwork(job.rounded), job.description)
     cases = []
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
         for picture in pictures:
-            logits, spent = _timed(reference, job.description.preprocess(picture)[None])
+            batch = job.description.preprocess(picture)[None]
+            logits, spent = _timed(network, batch)
+            logits = logits if rounded is None else rounded.run(batch)
             cases.append(Case(picture=picture, logits=logits, time_ms=statistics.median(spent)))
     finally:
         torch.set_num_threads(before)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
@@ -23,6 +24,7 @@ from hswish.runtime import open_engine
 from hswish.runtime.exported import ExportedEngine, LacksOperatorError
 from hswish.spec.artifact import Description
 from hswish.spec.errors import (
+    HswishError,
     MissingPackageError,
     ModelFileError,
     OptionError,
@@ -33,6 +35,7 @@ from hswish.spec.errors import (
 from hswish.spec.files import explain_os_error
 from hswish.spec.interface import Interface
 
+_Report = TypeVar("_Report")
 EMBEDDED = ("preprocess", "argmax")
 """Steps that may become part of the file."""
 
@@ -75,6 +78,7 @@ def export(
     options: ExportOptions | None = None,
     threads: int | None = None,
     progress: Callable[[str], object] | None = None,
+    finished: Callable[[ParityReport], object] | None = None,
 ) -> list[ParityReport]:
     """Write `model` in each format as `stem` with the format's ending, and prove each file equal.
 
@@ -82,9 +86,11 @@ def export(
         pictures: real ones, RGB, on which the files are compared with the network.
         threads: processor threads of the runtimes, and of torch beside them.
         progress: called with the name of each format before it is written.
+        finished: called with the report of each file once it is in its place.
 
     Raises:
-        ParityError: a file does not answer as the network does; none of that format stays behind.
+        ParityError: a file does not answer as the network does; none of that format stays behind, the others are
+            written all the same.
         OptionError: a format cannot do what is asked, with the reason.
         MissingPackageError: a format's package is not installed.
         SaveError: the disk is full or the folder not writable.
@@ -97,11 +103,40 @@ def export(
     for writer in found:  # before anything is written
         writer.check(job)
     cases = cases_of(job, pictures, threads)
-    reports = []
-    for writer in found:
+
+    def make(writer: Writer) -> ParityReport:
         if progress is not None:
             progress(writer.name)
-        reports.append(_export_one(writer, job, stem, cases, threads))
+        return _export_one(writer, job, stem, cases, threads)
+
+    return each_of(found, make, finished)
+
+
+def each_of(
+    found: Sequence[Writer], make: Callable[[Writer], _Report], finished: Callable[[_Report], object] | None
+) -> list[_Report]:
+    """What `make` gives for each format; a format that fails keeps no other one from being made.
+
+    Raises:
+        HswishError: that of the format which failed, or one that names all where several did.
+        SaveError: at once, for the next one could not be saved either.
+    """
+    reports: list[_Report] = []
+    errors: list[HswishError] = []
+    for writer in found:
+        try:
+            reports.append(make(writer))
+        except SaveError:
+            raise
+        except HswishError as error:
+            errors.append(error)
+            continue
+        if finished is not None:
+            finished(reports[-1])
+    if len(errors) > 1:
+        raise ParityError("; ".join(map(str, errors))) from errors[0]
+    if errors:
+        raise errors[0]
     return reports
 
 

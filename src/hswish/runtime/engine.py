@@ -6,10 +6,12 @@ floor needs to know neither torch nor any exporter, and another package can add 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +37,8 @@ _OWN = {
 
 
 MOST_THREADS = 256
+_LOCKS: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
+_LOCKS_LOCK = threading.Lock()
 
 
 class Engine(Protocol):
@@ -150,6 +154,15 @@ def _opened(kind: type[Engine], path: Path, threads: int | None, precision: str 
 def engine_names() -> list[str]:
     """Every engine that is registered here, whether its package is installed or not."""
     return sorted(entry.name for entry in entry_points(group=_GROUP))
+
+
+def lock_of(engine: Engine) -> threading.Lock:
+    """The lock of an engine, which is held while it runs: an engine need not bear two calls at once."""
+    with _LOCKS_LOCK:
+        try:
+            return _LOCKS.setdefault(engine, threading.Lock())
+        except TypeError:  # nothing that can be looked up, or referred to weakly
+            return threading.Lock()
 
 
 def interface_of(engine: Engine) -> Interface:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hswish.runtime.exported import ExportedEngine, Operator, count_operators, not_importable, refused
+from hswish.runtime.hushed import hushed
 from hswish.spec.artifact import METADATA_KEY
 from hswish.spec.errors import ModelFileError
 from hswish.spec.interface import INTERFACE_KEY, read_documents
@@ -44,8 +45,9 @@ class LiteRtEngine(ExportedEngine):
             documents = read_documents(*_metadata(content), str(path))
             if not zipfile.is_zipfile(path):  # the class names come last: without them, something was cut off
                 raise ValueError("truncated")
-            interpreter = Interpreter(model_content=content, num_threads=threads)
-            interpreter.allocate_tensors()
+            with hushed():  # it tells of each delegate that it makes
+                interpreter = Interpreter(model_content=content, num_threads=threads)
+                interpreter.allocate_tensors()
         except (ValueError, RuntimeError, LookupError, TypeError, struct.error) as error:
             raise refused(path, "ai-edge-litert", error, _LACKS, "a damaged .tflite model; export it again") from error
         engine = cls(path, *documents)

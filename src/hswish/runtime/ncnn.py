@@ -67,6 +67,7 @@ class NcnnEngine(ExportedEngine):
         extractor.input("input", given)
         status, answer = extractor.extract("output")
         if status:
+            del answer, given, extractor  # the error would keep them beyond the net, of which ncnn complains aloud
             raise RuntimeError(f"status {status}")
         made = np.array(answer)
         return made if self.interface.gives == "mask" else made[None]  # a mask is one channel of floats

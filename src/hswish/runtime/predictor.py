@@ -9,7 +9,6 @@ for result in predictor.stream(["folder/"], on_bad=print):
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hswish.runtime.ahead import ahead
-from hswish.runtime.engine import Engine, LendingEngine, PictureEngine, interface_of, open_engine
+from hswish.runtime.engine import Engine, LendingEngine, PictureEngine, interface_of, lock_of, open_engine
 from hswish.runtime.named import Named
 from hswish.runtime.postprocess import check_answer, mask_at_size, nearest_mask, softmax
 from hswish.runtime.refined import Mirrored, Windowed
@@ -88,6 +87,7 @@ class Predictor:
         self._file: str | None = None
         if isinstance(model, (str, Path)):
             self._file, model = str(model), open_engine(model, engine, threads, precision)
+        self._lock = lock_of(model)  # shared by all predictors of one engine
         model = Windowed(model) if windows else model
         model = Mirrored(model) if mirror else model
         self._engine: Engine = model
@@ -96,7 +96,6 @@ class Predictor:
         self._pictures: PictureEngine | None = pictures
         lender = model if pictures is None and isinstance(model, LendingEngine) else None
         self._lender: LendingEngine | None = lender
-        self._lock = threading.Lock()  # an engine need not bear two calls at once
         self.description: Description = model.description
         """everything the model file says about itself"""
         self.classes: tuple[str, ...] = self.description.classes
