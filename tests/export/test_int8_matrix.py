@@ -16,9 +16,7 @@ from hswish.quantize.pipeline import quantize
 from hswish.quantize.simulate import SimulatedNetwork, run
 from hswish.runtime import open_engine
 from tests.contract.networks import network, pictures
-from tests.export.test_matrix import CLASSIFIERS, ODD, SEGMENTERS, label
-
-PACKAGES = {"litert": "ai_edge_litert"}
+from tests.export.test_matrix import CLASSIFIERS, ODD, PACKAGES, SEGMENTERS, label
 
 
 def check(format: str, case: tuple[str, dict[str, Any]], size: tuple[int, int], folder: Path) -> None:

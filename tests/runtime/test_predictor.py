@@ -211,6 +211,8 @@ def test_a_stream_of_one_source(colour_engine, picture_folder: Path) -> None:
 def test_a_list_of_what_a_camera_sees_has_no_end(colour_engine, source: str) -> None:
     with pytest.raises(OptionError, match=rf"{source}: has no end, .*; iterate over stream\('{source}'\)"):
         Predictor(colour_engine())(source)
+    with pytest.raises(OptionError, match=rf"{source}: has no end"):
+        Predictor(colour_engine())([RED, source])
 
 
 def test_a_batch_that_does_not_fit_is_run_one_by_one(colour_engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 
 from hswish.cli.console import print_json, print_note, printable, stdout
 from hswish.cli.evaluating import open_as_trained
-from hswish.cli.export_int8 import export_in_8_bits
+from hswish.cli.export_int8 import print_in_8_bits
 from hswish.cli.locating import MODEL_HELP, locate_model
 from hswish.cli.options import parse_size
 from hswish.spec.errors import DataError, OptionError, PictureError, unknown_name
@@ -121,42 +122,37 @@ def export_command(
     folder = file.parent if Path(model).exists() else Path()  # a fetched model lies in the cache
     stem = (out or folder) / file.stem
     formats = [name.strip() for name in format_.split(",") if name.strip()]
-    if int8:
-        settings = _int8_settings(
-            str(calibrate), file, network.description, pictures, allow_drop, sensitivity, squeeze, weight_bits, qat
-        )
-        export_in_8_bits(model, network, formats, stem, settings, options, threads, json_)
-        if not json_ and not _suits_mediapipe(network, formats, options):
-            print_note(_MEDIAPIPE)
-        return
-    proofs = _pictures(data, network.description.task, pictures or _PICTURES)
-    reports: list[ParityReport] = []
-    try:
-        export(
-            network,
-            formats,
-            stem,
-            proofs,
-            options=options,
-            threads=threads,
-            progress=lambda name: print_note(f"{name} ..."),
-            finished=reports.append,
-        )
-    finally:  # what was kept is told, whatever became of the rest
-        _tell(reports, model, stem, json_)
+    with _told(model, stem, json_, print_in_8_bits if int8 else _print) as finished:
+        common: dict[str, Any] = {"options": options, "threads": threads, "finished": finished}
+        if int8:
+            from hswish.export.int8 import export_int8
+
+            settings = _int8_settings(
+                str(calibrate), file, network.description, pictures, allow_drop, sensitivity, squeeze, weight_bits, qat
+            )
+            export_int8(network, formats, stem, settings, progress=print_note, **common)
+        else:
+            proofs = _pictures(data, network.description.task, pictures or _PICTURES)
+            export(network, formats, stem, proofs, progress=lambda name: print_note(f"{name} ..."), **common)
     if not json_ and not _suits_mediapipe(network, formats, options):
         print_note(_MEDIAPIPE)
 
 
-def _tell(reports: list[ParityReport], model: str, stem: Path, json_: bool) -> None:
-    """Print the reports and the files that they are of."""
-    if not reports:
-        return
-    if json_:
-        print_json({"model": model, "folder": str(stem.parent), "exports": [report.to_dict() for report in reports]})
-        return
-    _print(reports)
-    print_note(f"wrote {stem.parent}{os.sep}{', '.join(report.file for report in reports)}")
+@contextlib.contextmanager
+def _told(
+    model: str, stem: Path, json_: bool, show: Callable[[Sequence[Any]], None]
+) -> Iterator[Callable[[Any], None]]:
+    """Gives what takes the report of each file that is kept; prints them at the end, whatever became of the rest."""
+    reports: list[Any] = []
+    try:
+        yield reports.append
+    finally:
+        if reports and json_:
+            exports = [report.to_dict() for report in reports]
+            print_json({"model": model, "folder": str(stem.parent), "exports": exports})
+        elif reports:
+            show(reports)
+            print_note(f"wrote {stem.parent}{os.sep}{', '.join(report.file for report in reports)}")
 
 
 def _suits_mediapipe(network: DescribedModule, formats: list[str], options: ExportOptions) -> bool:
@@ -218,7 +214,7 @@ def _pictures(data: str | None, task: Task, count: int) -> list[Image.Image]:
     return pictures
 
 
-def _print(reports: list[ParityReport]) -> None:
+def _print(reports: Sequence[ParityReport]) -> None:
     """One table of the files, one of what each runtime makes of them."""
     from rich.table import Table
     from rich.text import Text

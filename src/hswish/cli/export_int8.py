@@ -1,67 +1,23 @@
-"""`hswish export --int8`: prints what 8 bits cost and give in each runtime."""
+"""What `hswish export --int8` prints: what 8 bits cost and give in each runtime."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hswish.cli.console import print_json, print_note, printable, stdout
+from hswish.cli.console import printable, stdout
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from hswish.export.int8 import Int8Settings
     from hswish.export.int8_report import Int8Report
-    from hswish.export.pipeline import ExportOptions
-    from hswish.models.described import DescribedModule
 
 _AS_FAST = 0.98
 """Two hundredths are noise."""
 
 
-def export_in_8_bits(
-    model: str,
-    network: DescribedModule,
-    formats: Sequence[str],
-    stem: Path,
-    settings: Int8Settings,
-    options: ExportOptions,
-    threads: int | None,
-    json_: bool,
-) -> None:
-    """Write, measure and print; `model` is what the user called it."""
-    from hswish.export.int8 import export_int8
-
-    reports: list[Int8Report] = []
-    try:
-        export_int8(
-            network,
-            formats,
-            stem,
-            settings,
-            options=options,
-            threads=threads,
-            progress=print_note,
-            finished=reports.append,
-        )
-    finally:  # what was kept is told, whatever became of the rest
-        _tell(reports, model, stem, json_)
-
-
-def _tell(reports: Sequence[Int8Report], model: str, stem: Path, json_: bool) -> None:
-    """Print the reports and the files that they are of."""
-    if not reports:
-        return
-    if json_:
-        print_json({"model": model, "folder": str(stem.parent), "exports": [report.to_dict() for report in reports]})
-        return
-    _print(reports)
-    print_note(f"wrote {stem.parent}{os.sep}{', '.join(report.file for report in reports)}")
-
-
-def _print(reports: Sequence[Int8Report]) -> None:
+def print_in_8_bits(reports: Sequence[Int8Report]) -> None:
+    """One table of the files, and what there is to know of each."""
     from rich.table import Table
     from rich.text import Text
 

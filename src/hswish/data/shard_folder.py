@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hswish.data.folder_lock import alone_in
 from hswish.data.layout_base import SPLIT_NAMES
 from hswish.data.shard_index import INDEX_FILE, UNFINISHED_FILE
 from hswish.data.tree import CLASSES_FILE
 from hswish.spec.errors import SaveError
 from hswish.spec.files import explain_os_error, write_text
+from hswish.spec.folder_lock import alone_in
 
 _OURS = re.compile(r"\d{6}\.tar|\.\d{6}\.tar\.[0-9a-f]{16}\.part")
 """Names of our shards, and of half-written ones (`spec/files.py`)."""

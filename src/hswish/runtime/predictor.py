@@ -117,8 +117,9 @@ class Predictor:
             DataError: a path does not exist, or there is no picture in it.
             OptionError: a camera, which has no end, or something that is no source at all.
         """
-        if is_endless(source):
-            raise OptionError(f"{source}: has no end, so no list of results; iterate over stream({source!r})")
+        for one in source if isinstance(source, (list, tuple)) else [source]:
+            if is_endless(one):
+                raise OptionError(f"{one}: has no end, so no list of results; iterate over stream({source!r})")
         if is_single(source):
             ready = self._prepare(next(expand_sources([source])))
             if isinstance(ready, PictureError):

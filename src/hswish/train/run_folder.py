@@ -25,10 +25,10 @@ from typing import Any
 
 import torch
 
-from hswish.data.folder_lock import alone_in
 from hswish.runtime.foreign import SUFFIX as ONNX
 from hswish.spec.errors import DataError, HswishError, ModelFileError, OptionError, SaveError
 from hswish.spec.files import append_line, explain_os_error, write_aside, write_json, write_text
+from hswish.spec.folder_lock import alone_in
 from hswish.spec.preprocess import Preprocess
 from hswish.train.devices import started_by
 from hswish.train.exported_teacher import SUFFIX as PROGRAM

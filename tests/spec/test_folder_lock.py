@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from hswish.data.folder_lock import alone_in
 from hswish.spec.errors import SaveError
+from hswish.spec.folder_lock import alone_in
 
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from hswish.data.folder_lock import alone_in
+from hswish.spec.folder_lock import alone_in
 with alone_in(Path(sys.argv[1]), ".lock", "thing"):
     child = os.fork()
     if child:
