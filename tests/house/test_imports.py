@@ -58,13 +58,15 @@ OPTIONAL_HOMES: dict[str, set[str]] = {
     "ai_edge_litert": {"export/litert.py", "runtime/litert.py"},
     "flatbuffers": {"export/litert.py"},  # comes with ai_edge_litert
     "av": {"runtime/video.py"},
-    "executorch": {"export/executorch.py", "runtime/executorch.py"},
+    "executorch": {"export/executorch_lowering.py", "runtime/executorch.py"},
     "filelock": {"hub/cache.py"},
     "requests": {"hub/download.py"},
     "urllib3": {"hub/download.py"},  # comes with requests
     "huggingface_hub": {"hub/huggingface.py", "hub/push.py"},
     "h5py": {"models/adapters/keras_files.py"},
 }
+IMPORTED_LATE = {"train/gpu_kernels.py", "train/fused_gpu.py", "export/executorch_lowering.py"}
+"""Files that need an optional package from their first line on; imported late themselves, or by each other."""
 TORCH_GUESTS = {"runtime/executorch.py"}
 """Files of torchless rooms that import torch late, because the package they are named after takes its tensors."""
 
@@ -185,14 +187,14 @@ def test_the_table_of_homes_is_kept() -> None:
 
 
 def test_optional_packages_may_be_absent() -> None:
-    """Imported late or in a `try`, so that the error names the extra; what comes with torch aside.
-
-    Triton comes with torch's builds for GPUs, and `train/fused.py` looks for it before it imports what needs it.
-    """
+    """Imported late or in a `try`, so that the error names the extra; what comes with torch aside."""
     for path in FILES:
-        for found in strangers(path):
+        if inside(path) in IMPORTED_LATE:
+            continue
+        for found in imports_of(path):
             package = found.target.split(".")[0]
-            if package in OPTIONAL_HOMES and package not in ("lightning_fabric", "triton"):
+            late = "/".join(found.target.split(".")[1:]) + ".py" in IMPORTED_LATE
+            if late or (package in OPTIONAL_HOMES and package != "lightning_fabric"):
                 assert found.for_types or found.guarded or not found.top_level, f"{inside(path)}:{found.line} {package}"
 
 

@@ -11,7 +11,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -49,9 +48,7 @@ class ExecuTorchWriter(Writer):
         """See `Writer.write`."""
         with _quiet():
             try:
-                from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
-
-                partitioner = _partitioner()
+                from hswish.export.executorch_lowering import lowered
             except ImportError as error:
                 raise not_importable(error, "executorch", "executorch", "exporting to ExecuTorch") from error
             kind = torch.uint8 if job.graph.takes_pixels else torch.float32
@@ -59,27 +56,7 @@ class ExecuTorchWriter(Writer):
             with torch.no_grad():
                 program = torch.export.export(_network(job).eval(), (example,), strict=False)
             documents = {METADATA_KEY: job.description.to_json(), INTERFACE_KEY: job.interface.to_json()}
-            edge = to_edge_transform_and_lower(
-                program,
-                partitioner=[partitioner],
-                constant_methods=documents,
-                compile_config=EdgeCompileConfig(_check_ir_validity=False),
-            )
-            path.write_bytes(edge.to_executorch().buffer)
-
-
-def _partitioner() -> Any:
-    """XNNPACK's, for h-swish on bytes too: XNNPACK looks it up in a table, but it is offered that of float32 alone."""
-    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS, HardswishConfig
-    from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-
-    class HardswishOfBytes(HardswishConfig):
-        def supported_precision_types(self) -> list[Any]:
-            return [*super().supported_precision_types(), ConfigPrecisionType.STATIC_QUANT]
-
-    given = [HardswishOfBytes if config is HardswishConfig else config for config in ALL_PARTITIONER_CONFIGS]
-    return XnnpackPartitioner(configs=given)
+            path.write_bytes(lowered(program, documents))
 
 
 def _network(job: Job) -> ExecuTorchNetwork:
