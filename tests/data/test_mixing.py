@@ -55,6 +55,24 @@ def test_cutmix_pastes_one_box_and_targets_follow_its_area(seed):
         torch.testing.assert_close(soft[index], row, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_cutmix_cuts_masks_where_it_cuts_pictures(seed):
+    pictures, _ = batch()
+    masks = pictures[:, 0].to(torch.uint8) + 10  # what it shows is told by each pixel of picture and mask
+    masks[2] = 255
+    mixed, cut = mix(pictures, masks, CLASSES, generator(seed), cutmix=1.0)
+    assert cut.dtype == torch.uint8
+    shown = mixed[:, 0].to(torch.uint8) + 10
+    assert torch.equal(cut, torch.where(shown == 12, 255, shown))
+    assert not torch.equal(cut, masks) or seed
+
+
+def test_masks_are_never_blended():
+    pictures, _ = batch()
+    with pytest.raises(OptionError, match="mixup is for classification: a pixel has one class; cutmix mixes masks"):
+        mix(pictures, pictures[:, 0].long(), CLASSES, generator(0), mixup=0.2, cutmix=1.0)
+
+
 def test_cutmix_keeps_the_share_that_was_drawn_where_the_border_does_not_cut_it():
     """Of boxes that lie inside, the area is the one drawn, to the pixel."""
     inside = 0

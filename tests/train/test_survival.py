@@ -133,6 +133,7 @@ def test_a_classifier(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
             "loss.region": "lovasz",
             "class_weights": "inverse_log",
             "augment.paste": 1.0,
+            "cutmix": 1.0,
         },
         {"loss.pixel": "ohem", "accumulate": 2, "bn_batches": 2, "dropout": 0.3, "held": True, "augment.paste": 1.0},
     ],

@@ -103,8 +103,8 @@ class Learner:
         task = model.description.task
         self.criterion = Criterion.of(recipe, task, class_weights).to(devices.device)
         self._mixes = bool(recipe.mixup or recipe.cutmix)
-        if self._mixes and task != "classification":
-            raise OptionError("mixup and cutmix are for classification; leave them out")
+        if recipe.mixup and task != "classification":
+            raise OptionError("mixup is for classification: a pixel has one class; cutmix mixes masks too")
         self.model = channels_last(model).to(devices.device)
         self.average = Average(self.model, recipe.ema_decay) if recipe.ema_decay else None
         if recipe.drop_path:

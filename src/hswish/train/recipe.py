@@ -89,7 +89,7 @@ class Recipe:
     mixup: float = 0.0
     """two pictures blend and so do their labels: a of the share's Beta(a, a); 0: never (arXiv 1710.09412)"""
     cutmix: float = 0.0
-    """a box of one picture in another: a of the area's Beta(a, a); 0: never (arXiv 1905.04899)"""
+    """a box of one picture, and of its mask, in another: a of the area's Beta(a, a); 0: never (arXiv 1905.04899)"""
     mix_probability: float = 1.0
     """of mixing a batch, where `mixup` or `cutmix` is set"""
     finetune: FineTuning = field(default_factory=FineTuning)
