@@ -48,7 +48,7 @@ class Log(Reporter):
 
 def test_a_classifier_learns_and_leaves_everything_behind(colours: Path, tmp_path: Path) -> None:
     log = Log()
-    recipe = FAST.with_changes({"epochs": 12, "ema_decay": 0.0, "bn_momentum": 0.3})
+    recipe = FAST.with_changes({"epochs": 12, "ema_decay": 0.0, "bn_momentum": 0.3, "licence": "cc0-1.0"})
     result = train(colours, "mobilenet_v3_small", out=tmp_path / "run", recipe=recipe, reporter=log, **TINY)
     assert result.metrics["top1"] >= 0.9
     names = {path.name for path in result.run.iterdir()}
@@ -63,6 +63,7 @@ def test_a_classifier_learns_and_leaves_everything_behind(colours: Path, tmp_pat
     model = hswish.load(result.best)
     assert model.classes == ("blue", "green", "red")
     assert model.description.provenance["pictures"] == {"train": 30, "val": 6}
+    assert model.description.provenance["licence"] == "cc0-1.0"
     assert any("held out" in note for note in log.notes), "the split that was made is printed"
 
 
@@ -71,6 +72,7 @@ def test_validation_now_and_then_and_after_the_last_epoch(colours: Path, tmp_pat
     changes = {"epochs": 5, "validate_epochs": 2}
     train(colours, "mobilenet_v3_small", out=tmp_path / "run", recipe=FAST, changes=changes, reporter=log, **TINY)
     assert [row["epoch"] for row in log.rows if "top1" in row] == [2, 4, 5]
+    assert "licence" not in hswish.load(tmp_path / "run/best.safetensors").description.provenance, "none was told"
     assert log.steps == 5 * 4
     assert [row["epoch"] for row in log.rows] == [1, 2, 3, 4, 5], "the others are told, too"
     assert all(row["loss"] > 0 and row["lr"] >= 0 and row["pictures_per_second"] > 0 for row in log.rows)

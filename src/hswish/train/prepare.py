@@ -239,6 +239,7 @@ def _with_largest_batch(
 
 
 def _provenance(config: RunConfig, source: DataSource) -> dict[str, Any]:
+    stated = {"licence": config.recipe.licence} if config.recipe.licence else {}
     return {
         "data": source.name,
         "pictures": {split: len(items) for split, items in source.splits.items()},
@@ -248,6 +249,7 @@ def _provenance(config: RunConfig, source: DataSource) -> dict[str, Any]:
         "weights": Path(config.weights).name if config.weights else None,
         "teacher": ", ".join(Path(teacher).name for teacher in config.recipe.distill.teacher) or None,
         "versions": config.versions,
+        **stated,
     }
 
 

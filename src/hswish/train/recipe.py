@@ -106,6 +106,8 @@ class Recipe:
     """what a loss or gradient that is not finite does: stop, or skip the step (ten an epoch at most)"""
     seed: int = 0
     """of weights, order, augmentation, dropout and splits"""
+    licence: str = ""
+    """of the trained network, as its file and its exports will state it (`apache-2.0`); empty: not stated"""
 
     def __post_init__(self) -> None:
         for name, least in (
