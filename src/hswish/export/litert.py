@@ -71,7 +71,7 @@ class _Lowering:
         self.held: dict[tuple[str, bool], int] = {}  # tensor of each (value, in bytes)
         pixels = self.graph.takes_pixels
         shape = self.graph.input_shape if pixels else _last(self.graph.input_shape)
-        self.entry = self.model.tensor(g.INPUT, shape, "UINT8" if pixels else "FLOAT32")
+        self.entry = self.model.pixels(g.INPUT, shape) if pixels else self.model.tensor(g.INPUT, shape)
         self.held[g.INPUT, False] = self.entry
         for node, kind, name in self.graph.fused():
             self._lower(node, kind, name)
@@ -166,9 +166,7 @@ class _Lowering:
             case g.Concat():
                 self._made(name, shape, in_bytes, "CONCATENATION", inputs, options("Concatenation", axis=3))
             case g.Flatten():
-                wanted = constant(f"{name}.shape", np.array(shape, np.int32))
-                reshape = options("Reshape", newShape=list(shape))
-                self._made(name, shape, in_bytes, "RESHAPE", [*inputs, wanted], reshape)
+                self._reshaped(name, shape, in_bytes, inputs[0])
             case g.Resize():
                 size = constant(f"{name}.size", np.array(node.shape[2:], np.int32))
                 corners = node.align_corners
@@ -300,8 +298,7 @@ class _Lowering:
         )
 
     def _from_pixels(self, node: g.FromPixels, inputs: list[int], shape: tuple[int, ...]) -> None:
-        cast = self._cast("UINT8", "FLOAT32")
-        self._scaled(node, self._made(f"{node.name}.float", shape, False, "CAST", inputs, cast), shape)
+        self._scaled(node, self._made(f"{node.name}.float", shape, False, "DEQUANTIZE", inputs), shape)
 
     def _grey(self, node: g.Grey, shape: tuple[int, ...]) -> None:
         name = f"{node.name}.sum"
@@ -309,11 +306,22 @@ class _Lowering:
         self._scaled(node, self._made(f"{node.name}.whole", shape, False, "FLOOR", [self._read(name, False)]), shape)
 
     def _scaled(self, node: g.FromPixels | g.Grey, value: int, shape: tuple[int, ...]) -> None:
-        """Each channel times its scale, plus its shift."""
+        """Each channel times its scale, plus its shift; by whole rows, as XNNPACK repeats three numbers slowly."""
         name, options = node.name, self.model.options
-        scale, shift = (self.model.constant(f"{name}.{key}", getattr(node, key)) for key in ("scale", "shift"))
-        value = self._made(f"{name}.scaled", shape, False, "MUL", [value, scale], options("Mul"))
-        self._made(name, shape, False, "ADD", [value, shift], options("Add"))
+        n, height, width, channels = shape
+        rows = (n, height, width * channels)
+        scale, shift = (
+            self.model.constant(f"{name}.{key}", np.tile(getattr(node, key), width)) for key in ("scale", "shift")
+        )
+        value = self._reshaped(f"{name}.rows", rows, False, value)
+        value = self._made(f"{name}.scaled", rows, False, "MUL", [value, scale], options("Mul"))
+        value = self._made(f"{name}.shifted", rows, False, "ADD", [value, shift], options("Add"))
+        self._reshaped(name, shape, False, value)
+
+    def _reshaped(self, name: str, shape: tuple[int, ...], in_bytes: bool, value: int) -> int:
+        wanted = self.model.constant(f"{name}.shape", np.array(shape, np.int32))
+        options = self.model.options("Reshape", newShape=list(shape))
+        return self._made(name, shape, in_bytes, "RESHAPE", [value, wanted], options)
 
     def _argmax(self, node: g.ArgMax, inputs: list[int]) -> None:
         axis = self.model.constant(f"{node.name}.axis", np.array([3], np.int32))

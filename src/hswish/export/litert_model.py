@@ -81,6 +81,12 @@ class FlatModel:
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
+    def pixels(self, name: str, shape: tuple[int, ...]) -> int:
+        """Append a tensor of bytes that stand for themselves: DEQUANTIZE is XNNPACK's, a CAST ten times as slow."""
+        made = self.tensor(name, shape, "UINT8")
+        self.tensors[made].quantization = self._quantization(np.ones(1), 0)
+        return made
+
     def constant(self, name: str, values: NDArray[Any]) -> int:
         """Append a tensor that is data."""
         return self.tensor(name, values.shape, _TYPES[str(values.dtype)], values)
