@@ -100,7 +100,7 @@ def test_a_missing_package_names_the_extra(tmp_path: Path, format: str, monkeypa
     package = {"litert": "ai_edge_litert", "coreml": "coremltools"}.get(format, format)
     for module in [name for name in sys.modules if name.split(".")[0] == package] or [package]:
         monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "hswish.export.executorch_lowering", raising=False)  # which needs it to be imported
+    monkeypatch.delitem(sys.modules, "hswish.export.executorch_lowering", raising=False)  # imports it
     with pytest.raises(MissingPackageError, match=rf"hswish\[{format}\]"):
         export(network("mobilenet_v3_small"), [format], tmp_path / "n", pictures(1), threads=1)
     assert not list(tmp_path.iterdir())
