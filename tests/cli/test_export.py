@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from hswish.cli import run
 from hswish.models.checkpoint import save
@@ -156,53 +154,3 @@ def test_files_that_hold_no_model(folder: Path, capsys: pytest.CaptureFixture[st
     ):
         assert hswish("predict", folder / name, folder / "pictures") == 2
         assert words in capsys.readouterr().err
-
-
-def test_bench(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert hswish("export", folder / "net.safetensors", "--data", folder / "pictures", "-o", folder / "fast") == 0
-    capsys.readouterr()
-    arguments = ("--threads", "1", "--engine", "onnxruntime", "--runs", 2, "--json")
-    plot = folder / "plot.png"
-    data = ("--data", folder / "pictures", "--plot", plot)
-    assert hswish("bench", folder / "fast" / "net.onnx", *arguments, *data) == 0
-    shown = json.loads(capsys.readouterr().out)
-    assert set(shown["machine"]["versions"]) == {"python", "onnxruntime"}
-    assert 0 <= shown["rows"][0]["accuracy"] <= 1
-    assert plot.is_file()
-    assert hswish("bench", folder / "fast" / "net.onnx", "--threads", "none") == 2
-    assert "--threads takes numbers" in capsys.readouterr().err
-
-
-def test_bench_tells_files_of_one_name_apart(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two models of one name, in two folders: one as it is, one that finds the last class everywhere."""
-    blind = network("mobilenet_v3_small", keep_size=1)
-    for file, model in (("one", network("mobilenet_v3_small")), ("two", blind)):
-        if model is blind:
-            model.head.classifier.weight.data.zero_()
-            model.head.classifier.bias.data = torch.arange(len(CLASSES)).float()
-        (folder / file).mkdir()
-        save(model, folder / file / "net.safetensors")
-    data = folder / "pictures"
-    files = [folder / name / "net.safetensors" for name in ("one", "two")]
-    options = ("--engine", "torch", "--runs", 1, "--threads", 1, "--json")
-    assert hswish("bench", *files, *options, "--data", data) == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [row["file"] for row in rows] == list(map(str, files))
-    for row in rows:
-        assert hswish("eval", row["file"], data, "--json") == 0
-        assert row["accuracy"] == json.loads(capsys.readouterr().out)["top1"]
-    assert rows[1]["accuracy"] == 0.2
-    assert rows[0]["difference"] == 0 < rows[1]["difference"]
-
-
-def test_bench_leaves_out_an_engine_that_is_not_installed(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert hswish("export", folder / "net.safetensors", "--data", folder / "pictures", "-o", folder / "left") == 0
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    assert hswish("bench", folder / "left" / "net.onnx", "--runs", 1, "--threads", 1) == 0
-    shown = capsys.readouterr()
-    assert "onnxruntime" in shown.out
-    assert "needs the package openvino: pip install 'hswish[openvino]'" in shown.err
-    assert hswish("bench", folder / "left" / "net.onnx", "--engine", "openvino") == 2
-    assert "pip install 'hswish[openvino]'" in capsys.readouterr().err

@@ -223,9 +223,15 @@ def test_calibration_data_that_does_not_do_is_refused(tmp_path: Path, labelled: 
     same = [item for item in source.splits["train"] if item.target == first] * 20
     alike = source.divided({"train": tuple(same[:20]), "val": source.splits["val"]}, "made here")
     blind = source.divided({"train": source.splits["train"]}, "made here")
+    lone = replace(  # a folder of one class, where the network knows more
+        alike,
+        classes=(CLASSES[0],),
+        splits={name: tuple(replace(item, target=0) for item in items) for name, items in alike.splits.items()},
+    )
     for data, reason in (
         (few, "needs 16 pictures or more, there are 5"),
         (alike, "all 20 calibration pictures are of one class"),
+        (lone, "all 20 calibration pictures are of one class"),
         (blind, "has no split val or test"),
     ):
         with pytest.raises(DataError, match=reason):

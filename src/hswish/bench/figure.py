@@ -1,4 +1,4 @@
-"""The picture of a benchmark: accuracy over latency, one dot a contender."""
+"""The picture of a benchmark: accuracy over latency, one dot a contender, numbered as in the list beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from hswish.bench.measure import Row
 from hswish.evaluate.figures import check_drawing
 from hswish.spec.errors import OptionError
 from hswish.spec.files import write_aside
+
+_LINE = 0.22
+"""inches that a line of the list takes"""
 
 
 def latency_accuracy(rows: Sequence[Row], path: Path) -> None:
@@ -25,19 +28,31 @@ def latency_accuracy(rows: Sequence[Row], path: Path) -> None:
     check_drawing()
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    engines = list(dict.fromkeys(row.engine for row in measured))
+    figure = Figure(figsize=(12, max(5.0, 1 + _LINE * len(measured))), layout="constrained")
     axes = figure.add_subplot()
-    for threads in sorted({row.threads for row in measured}):
-        some = [row for row in measured if row.threads == threads]
-        accuracies = [row.accuracy for row in some if row.accuracy is not None]
-        axes.scatter([row.median_ms for row in some], accuracies, label=f"{threads} threads")
-        for row, accuracy in zip(some, accuracies, strict=True):
-            name = f"{Path(row.file).name} {row.engine} {row.precision}"
-            axes.annotate(name, (row.median_ms, accuracy), fontsize=7, rotation=30)
+    for number, row in enumerate(sorted(measured, key=lambda row: row.median_ms), 1):
+        assert row.accuracy is not None
+        name = Path(row.file).name.replace("$", r"\$")  # no formula
+        threads = f"{row.threads} thread{'s' if row.threads > 1 else ''}"
+        axes.scatter(
+            row.median_ms,
+            row.accuracy,
+            s=170,
+            color=f"C{engines.index(row.engine)}",
+            marker="o" if row.threads == 1 else "s",
+            alpha=0.8,
+            label=f"{number}  {name}, {row.engine}, {row.precision}, {threads}, {row.median_ms:.2f} ms",
+        )
+        axes.annotate(str(number), (row.median_ms, row.accuracy), fontsize=7, color="white", ha="center", va="center")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
     axes.set_xlabel("median of one picture, ms")
     axes.set_ylabel("top-1 or mIoU")
-    axes.margins(0.2)
-    axes.legend()
+    axes.margins(0.1)
+    axes.set_ylim(top=min(axes.get_ylim()[1], 1.005))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False, markerscale=0.6)
     with write_aside(path) as aside:
         figure.savefig(aside, format="png", dpi=120)

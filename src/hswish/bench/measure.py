@@ -80,8 +80,8 @@ def contenders(
     Args:
         engines: only these; all where empty.
         precisions: what engines that have a choice are to compute in; others compute in what their file says.
-        on_missing: called with the error of each engine that is left out because it is not installed,
-            or cannot open a file that another engine opens.
+        on_missing: called with the error of each engine that is left out because it is not installed, or cannot
+            open a file that another engine opens, and of each file that none of `engines` runs.
 
     Raises:
         ModelFileError: a file is no model.
@@ -95,6 +95,8 @@ def contenders(
     for path in paths:
         failed: list[HswishError] = []
         names = [name for name in engines_for(path) if not engines or name in engines]
+        if not names and on_missing is not None:
+            on_missing(OptionError(f"{path}: left out, {' and '.join(engines)} cannot run it"))
         for name in names:
             try:
                 choices = _choices(open_engine(path, name, threads[0]), precisions)

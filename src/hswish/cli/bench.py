@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hswish.cli.bench_exports import exports
 from hswish.cli.console import counting, print_json, print_note, print_warning, printable, stdout
 from hswish.cli.evaluating import open_as_trained
 from hswish.cli.locating import locate_model
@@ -21,6 +23,15 @@ if TYPE_CHECKING:
 
 def bench_command(
     models: Annotated[list[str], typer.Argument(help="Model files of any format, names, hf://...", show_default=False)],
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            help="Export hswish models to these formats first, by commas, and time them too; all: all that run."
+        ),
+    ] = None,
+    calibrate: Annotated[
+        str | None, typer.Option(help="With --formats: in 8 bits too, calibrated on this labelled data.")
+    ] = None,
     engine: Annotated[list[str] | None, typer.Option(help="Only this engine; may be given several times.")] = None,
     precision: Annotated[
         str | None,
@@ -38,6 +49,8 @@ def bench_command(
 
     [bold]Examples[/bold]
 
+      hswish bench best.safetensors --formats all --calibrate pictures/ --data pictures/
+
       hswish bench best.onnx best.tflite best.xml
 
       hswish bench best.safetensors best.onnx --threads 1,2 --runs 200
@@ -51,16 +64,21 @@ def bench_command(
         raise OptionError("--plot shows accuracy over time: give --data")
     if plot is not None:
         check_drawing()
+    if calibrate is not None and formats is None:
+        raise OptionError("--calibrate is for the files that --formats makes; add it, or give files in 8 bits")
     files = list(dict.fromkeys(locate_model(model) for model in models))
     precisions = list(dict.fromkeys(part.strip() for part in precision.split(","))) if precision is not None else []
-    found = contenders(
-        files, engine or [], _threads(threads), precisions, on_missing=lambda error: print_warning(str(error))
-    )
-    picture = None if data is None else _first_picture(files[0], data, split)
-    with counting("bench", "rounds") as update:
-        rows = measure(found, runs=runs, picture=picture, progress=update)
-    if data is not None:
-        rows = _with_accuracy(rows, found, data, split, limit)
+    counts = _threads(threads)
+    with tempfile.TemporaryDirectory(prefix="hswish-bench-") as folder:
+        if formats is not None:
+            files += exports(files, formats, calibrate, Path(folder))
+        found = contenders(files, engine or [], counts, precisions, on_missing=lambda error: print_warning(str(error)))
+        picture = None if data is None else _first_picture(files[0], data, split)
+        with counting("bench", "rounds") as update:
+            rows = measure(found, runs=runs, picture=picture, progress=update)
+        if data is not None:
+            rows = _with_accuracy(rows, found, data, split, limit)
+        rows = [replace(row, file=str(_shown(Path(row.file), Path(folder)))) for row in rows]
     if plot is not None:
         from hswish.bench.figure import latency_accuracy
 
@@ -72,6 +90,11 @@ def bench_command(
     else:
         _print(rows)
         print_note(f"{about['processor']}, {about['cores']} cores; one picture at a time")
+
+
+def _shown(file: Path, folder: Path) -> Path:
+    """A file that was made for the measurement by its name alone."""
+    return Path(file.name) if file.is_relative_to(folder) else file
 
 
 def _threads(text: str) -> list[int]:

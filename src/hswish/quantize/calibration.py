@@ -55,7 +55,7 @@ def calibration(source: DataSource, description: Description, count: int | None 
     area = preprocess.height * preprocess.width
     count = count or min(_MOST, max(LEAST, _PIXELS // area))
     chosen = evenly(items, count)
-    _check(source, chosen)
+    _check(source, chosen, len(description.classes))
     pictures = []
     for item in chosen:
         try:
@@ -69,15 +69,15 @@ def calibration(source: DataSource, description: Description, count: int | None 
     return Calibration(source=source, split=split, batches=batches)
 
 
-def _check(source: DataSource, items: Sequence[Item]) -> None:
-    """Refuse pictures on which ranges would be a guess: too few of them, or all of one class."""
+def _check(source: DataSource, items: Sequence[Item], known: int) -> None:
+    """Refuse pictures on which ranges would be a guess: too few of them, or all of one of the `known` classes."""
     if len(items) < LEAST:
         raise DataError(f"{source.location}: calibration needs {LEAST} pictures or more, there are {len(items)}")
     if source.task == "classification":
         classes = {int(item.target) for item in items}
     else:
         classes = _classes_in_masks(source, items)
-    if len(classes) == 1 < len(source.classes):
+    if len(classes) == 1 < max(known, len(source.classes)):
         raise DataError(
             f"{source.location}: all {len(items)} calibration pictures are of one class "
             f"({source.classes[classes.pop()]}); ranges that fit it alone would cut off the others"
