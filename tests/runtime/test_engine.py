@@ -55,6 +55,39 @@ def test_wrong_names_are_explained(installed: Path) -> None:
         open_engine(installed.parent)
 
 
+@pytest.mark.parametrize(
+    ("file", "engine", "said"),
+    [
+        (
+            "m.onnx",
+            "litert",
+            "litert engine runs .tflite files, not .onnx; leave the engine out, or make it onnx",
+        ),
+        ("m.ONNX", "torch", "torch engine runs .safetensors files, not .onnx; leave the engine out"),
+        ("m.tflite", "openvino", "openvino engine runs .onnx and .xml files, not .tflite"),
+        ("m.int8.safetensors", "torch", "not .int8.safetensors; leave the engine out, or make it native"),
+    ],
+)
+def test_a_file_for_another_engine_is_not_called_damaged(file: str, engine: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_bytes(b"x")
+    for opening in (open_engine, Predictor):
+        with pytest.raises(OptionError) as caught:
+            opening(tmp_path / file, engine)
+        assert str(caught.value).startswith(f"{tmp_path / file}: the ")
+        assert said in str(caught.value)
+
+
+def test_an_engine_of_another_package_is_told_which_files_are_not_its_own(
+    installed: Path, monkeypatch: pytest.MonkeyPatch, colour_engine
+) -> None:
+    entries = [Entry("colours", colour_engine), Entry("onnxruntime", None)]
+    monkeypatch.setattr(engine_module, "entry_points", lambda group: entries)
+    with pytest.raises(OptionError, match=r"colours engine runs \.colours files, not .* make it onnxruntime"):
+        open_engine(installed.rename(installed.with_suffix(".onnx")), "colours")
+    (installed.with_suffix(".odd")).write_text("classification")  # nobody's ending: whoever is asked tries it
+    assert open_engine(installed.with_suffix(".odd"), "colours").description.task == "classification"
+
+
 def test_an_unknown_ending_is_refused(installed: Path, monkeypatch: pytest.MonkeyPatch, colour_engine) -> None:
     monkeypatch.setattr(engine_module, "entry_points", lambda group: [Entry("colours", colour_engine)])
     with pytest.raises(ModelFileError, match=r"no engine here opens \.h5 files"):

@@ -7,7 +7,7 @@ floor needs to know neither torch nor any exporter, and another package can add 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -34,7 +34,7 @@ _OWN = {
     ".param": ("ncnn",),
 }
 """Our engines by the ending they open, the fastest first: none is loaded in vain."""
-
+_OURS = {name for names in _OWN.values() for name in names}
 
 MOST_THREADS = 256
 _LOCKS: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
@@ -102,7 +102,8 @@ def open_engine(
         DownloadError: it cannot be fetched, or is not what was published.
         ModelFileError: no such file, or no engine for it.
         MissingPackageError: the engine's package is not installed.
-        OptionError: no engine of that name, or none with that precision, or a number of threads that no machine has.
+        OptionError: no engine of that name, or one for other files, or none with that precision, or a number of
+            threads that no machine has.
     """
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise OptionError(f"threads must be 1 to {MOST_THREADS}, not {threads}")
@@ -111,10 +112,14 @@ def open_engine(
         raise unknown_name("engine", engine, found)
     path = locate(path)
     _check_place(path)
+    if engine is not None and engine in _OURS:  # before it is loaded: torch takes seconds
+        _check_ending(path, engine, [ending for ending, names in _OWN.items() if engine in names], found)
     missing: HswishError | None = None
     for name in [engine] if engine else _candidates(path, found):
         try:
             kind: type[Engine] = found[name].load()
+            if engine is not None:
+                _check_ending(path, engine, kind.suffixes, found)
             if engine is not None or _ending(path) in kind.suffixes or not path.suffix:
                 return _opened(kind, path, threads, precision)
         except ModuleNotFoundError as error:
@@ -205,11 +210,25 @@ def _unknown_ending(path: Path) -> ModelFileError:
     )
 
 
+def _check_ending(path: Path, engine: str, endings: Sequence[str], found: Iterable[str]) -> None:
+    """Refuse a file whose ending is another engine's: the one asked for would call it damaged.
+
+    Raises:
+        OptionError: as said.
+    """
+    ending = _ending(path)
+    if not endings or ending in endings or not (others := [name for name in _OWN.get(ending, ()) if name in found]):
+        return
+    raise OptionError(
+        f"{path}: the {engine} engine runs {' and '.join(endings)} files, not {ending}; "
+        f"leave the engine out, or make it {' or '.join(others)}"
+    )
+
+
 def _candidates(path: Path, found: Iterable[str]) -> list[str]:
     """Names of the engines that may open `path`: ours for its ending, then those of other packages."""
-    ours = {name for names in _OWN.values() for name in names}
     known = _OWN.get(_ending(path) or ".safetensors", ())
-    return [*(name for name in known if name in found), *(name for name in sorted(found) if name not in ours)]
+    return [*(name for name in known if name in found), *(name for name in sorted(found) if name not in _OURS)]
 
 
 def _ending(path: Path) -> str:
