@@ -15,6 +15,7 @@ from PIL import Image
 
 import hswish.runtime.sources
 from hswish.cli.predict import _found
+from hswish.runtime.sources import Video
 from tests.cli.conftest import QUICK, make_pictures, make_scenes, noise, zipped
 
 ODD_NAMES = (
@@ -121,12 +122,12 @@ def test_a_list_that_names_nothing(classifier: Path, hswish_cli, monkeypatch) ->
 
 
 def test_a_video_in_a_list_is_not_decoded_before_its_turn(made: Path, tmp_path: Path, monkeypatch) -> None:
-    """Its frames would fill the memory: it stays a name beside the pictures that were found."""
+    """Its frames would fill the memory: it stays whole beside the pictures that were found."""
     (tmp_path / "clip.mp4").write_bytes(b"a video in name")
     picture = next((made / "pictures/cat").iterdir())
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{picture}\n{tmp_path}/clip.mp4\n".encode())))
     found, count = _found(["-"])
-    assert [getattr(source, "name", source) for source in found] == [str(picture), f"{tmp_path}/clip.mp4"]
+    assert [found[0].name, found[1]] == [str(picture), Video(f"{tmp_path}/clip.mp4")]
     assert count == 2
 
 

@@ -45,6 +45,16 @@ def test_a_cut_video_among_others(classifier: Path, whole: Path, short: Path, hs
     assert len(outcome.err.splitlines()) == 1
 
 
+def test_a_quoted_glob_reaches_videos(classifier: Path, whole: Path, tmp_path: Path, hswish_cli) -> None:
+    (tmp_path / "v" / "sub").mkdir(parents=True)
+    for place in ("v/a.avi", "v/sub/a.avi"):
+        (tmp_path / place).write_bytes(whole.read_bytes())
+    outcome = hswish_cli("predict", classifier, f"{tmp_path}/v/**/*.avi", "--out", tmp_path / "drawn").success()
+    assert len(outcome.out.splitlines()) == 100
+    assert (tmp_path / "drawn" / "sub" / "a-000050.overlay.png").exists()
+    assert (tmp_path / "drawn" / "a-000050.overlay.png").exists()
+
+
 @pytest.mark.parametrize("camera", ["camera", "camera:93"])
 def test_an_absent_camera_is_one_line(camera: str, classifier: Path, hswish_cli) -> None:
     if Path("/dev/video0").exists():

@@ -137,6 +137,25 @@ def test_a_cut_video_with_its_index_first_ends_early(tmp_path: Path) -> None:
         assert isinstance(error, EarlyEndError)
 
 
+@pytest.mark.parametrize("part", [0.4, 0.5, 0.7])
+def test_a_cut_mpg_ends_in_the_middle_of_a_picture(part: float, tmp_path: Path) -> None:
+    """It has no header that tells its length."""
+    make(tmp_path / "clip.mpg", "mpeg2video")
+    count, error = read(cut(tmp_path / "clip.mpg", part))
+    assert 1 < count < COUNT
+    assert isinstance(error, EarlyEndError)
+    assert f"after {count} frames at 0:0" in str(error)
+    assert "(in the middle of a picture)" in str(error)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [pair for pair in CONTAINERS if pair != ("avi", "libx264")])
+def test_times_begin_at_nought(suffix: str, codec: str, tmp_path: Path) -> None:
+    """The clock of an .mpg starts at half a second; an .avi keeps no times, which reordered frames would need."""
+    make(tmp_path / f"clip.{suffix}", codec, range(2))
+    names = [named.name.split()[-1] for named in expand_sources([tmp_path / f"clip.{suffix}"])]
+    assert names == ["0:00.000", "0:00.040"]
+
+
 def test_a_lost_index_is_no_lost_frame(tmp_path: Path) -> None:
     """It lies at the end of an .avi, and a player makes it again."""
     make(tmp_path / "clip.avi", "mpeg4")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hswish.runtime import OutputNames, expand_sources
-from hswish.runtime.sources import is_single
+from hswish.runtime.sources import Video, expand_path, is_single
 from hswish.spec.errors import DataError, OptionError, PictureError
 
 
@@ -46,6 +46,26 @@ def test_globs(picture_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert relatives("*") == ["red.png", "sub/deep/blue.bmp", "sub/green.png"]
     Image.new("RGB", (2, 2)).save("odd[1].png")  # a name that only looks like a pattern
     assert relatives("odd[1].png") == ["odd[1].png"]
+
+
+def test_a_glob_reaches_what_a_path_may_be(picture_folder: Path) -> None:
+    """And leaves out what has no pictures, as it does with folders."""
+    with zipfile.ZipFile(picture_folder / "sub" / "more.zip", "w") as archive:
+        archive.writestr("in/a.png", encoded())
+    with zipfile.ZipFile(picture_folder / "empty.zip", "w") as archive:
+        archive.writestr("notes.txt", "no picture")
+    (picture_folder / "sub" / "v.MP4").write_bytes(b"not opened yet")
+    assert relatives(f"{picture_folder}/sub/*.zip") == ["in/a.png"]
+    found = list(expand_path(f"{picture_folder}/**"))
+    assert [item.text if isinstance(item, Video) else item.relative.as_posix() for item in found] == [
+        "red.png",
+        "sub/deep/blue.bmp",
+        "sub/green.png",
+        "sub/in/a.png",
+        f"{picture_folder}/sub/v.MP4",
+    ]
+    with pytest.raises(DataError, match="no picture matches"):
+        relatives(f"{picture_folder}/e*.zip")
 
 
 def test_archives(picture_folder: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,8 @@ from hswish.spec.errors import DataError, PictureError
 
 if TYPE_CHECKING:
     from hswish.runtime import OutputNames, Result
+    from hswish.runtime.named import Named
+    from hswish.runtime.sources import Video
 
 
 def predict_command(
@@ -134,31 +136,27 @@ class _Skipping:
             raise DataError(f"{self.bad} of {count} {read} (listed above); remove or replace them")
 
 
-def _found(sources: list[str]) -> tuple[list[Any], int | None]:
+def _found(sources: list[str]) -> tuple[list[Named | Video], int | None]:
     """All pictures at once, so that a wrong path shows before anything is done, and their number.
 
     Frames come as they are decoded; their number is what the headers say, None where one does not.
     """
-    from hswish.runtime import expand_sources
-    from hswish.runtime.sources import STDIN, is_moving, read_stdin
+    from hswish.runtime.sources import STDIN, Video, expand_path, read_stdin
 
     given = list(itertools.chain(*(read_stdin() if source == STDIN else [source] for source in sources)))
-    parts: list[list[Any]] = []
-    counts: list[int | None] = []
+    found: list[Named | Video] = []
     for source in given:
-        if isinstance(source, str) and is_moving(source):
-            parts.append([source])
-            counts.append(_frames(source))
-        else:
-            parts.append(list(expand_sources([source])))
-            counts.append(len(parts[-1]))
+        found += expand_path(source) if isinstance(source, str) else [source]
+    counts = [_frames(item.text) if isinstance(item, Video) else 1 for item in found]
     known = [count for count in counts if count is not None]
-    return list(itertools.chain(*parts)), sum(known) if len(known) == len(counts) else None
+    return found, sum(known) if len(known) == len(counts) else None
 
 
-def _unit(found: list[Any]) -> str:
-    """What the sources are counted in; of those, only a video is still a name."""
-    moving = sum(isinstance(source, str) for source in found)
+def _unit(found: list[Named | Video]) -> str:
+    """What the sources are counted in."""
+    from hswish.runtime.sources import Video
+
+    moving = sum(isinstance(source, Video) for source in found)
     return "frames" if moving == len(found) else "pictures and frames" if moving else "pictures"
 
 

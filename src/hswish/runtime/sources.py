@@ -11,6 +11,7 @@ import os
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -30,14 +31,29 @@ _MAX_STDIN_BYTES = 2**28
 _SUFFIXES = ", ".join(sorted(PICTURE_SUFFIXES))
 
 
+@dataclass(frozen=True)
+class Video:
+    """A video or camera whose frames have not come yet."""
+
+    text: str
+    """its path or address, or `camera:1`"""
+    folder: Path = Path()
+    """where its frames lie below what was given"""
+
+    def frames(self) -> Iterator[Named]:
+        """See `hswish.runtime.video.frames`."""
+        for frame in frames(self.text):
+            yield replace(frame, relative=self.folder / frame.relative)
+
+
 def expand_sources(sources: Iterable[Any]) -> Iterator[Named]:
     """Every picture that `sources` name, in order; a folder's and an archive's are sorted by path.
 
     Args:
         sources: paths of pictures; folders (searched to any depth, hidden files and linked
-            folders left out); globs (`**` means any depth); `.zip` files; videos and `camera`,
-            `camera:1`, frame by frame; `https://` addresses of pictures and videos; `-` for standard
-            input, which holds one encoded picture or lines of paths. From Python also encoded
+            folders left out); globs (`**` means any depth) of any of these; `.zip` files;
+            videos and `camera`, `camera:1`, frame by frame; `https://` addresses of pictures and videos; `-` for
+            standard input, which holds one encoded picture or lines of paths. From Python also encoded
             bytes, files opened for reading them, uint8 arrays (H, W), (H, W, 3) RGB or (H, W, 4) RGBA and
             batches of these, (N, H, W, 3 or 4), PIL images, `Named`.
 
@@ -48,8 +64,11 @@ def expand_sources(sources: Iterable[Any]) -> Iterator[Named]:
     for count, source in enumerate(sources, start=1):
         if isinstance(source, Named):
             yield source
+        elif isinstance(source, Video):
+            yield from source.frames()
         elif isinstance(source, (str, os.PathLike)):
-            yield from _from_path(os.fspath(source))
+            for item in expand_path(os.fspath(source)):
+                yield from item.frames() if isinstance(item, Video) else [item]
         elif isinstance(source, (bytes, bytearray, memoryview)):
             yield Named(f"picture-{count}", bytes(source), Path(f"picture-{count}"))
         elif isinstance(source, Image.Image):
@@ -67,6 +86,28 @@ def expand_sources(sources: Iterable[Any]) -> Iterator[Named]:
                 f"a {type(source).__name__} is no picture source; give a path, a folder, bytes, "
                 "an open file, a uint8 array or a PIL image"
             )
+
+
+def expand_path(text: str) -> Iterator[Named | Video]:
+    """As `expand_sources`, of one path, address or camera; but a video is one item, which has not been opened."""
+    if not text:
+        raise DataError("an empty path; name a picture or a folder")
+    path, kind = Path(text), _kind(text)
+    if text == STDIN:
+        yield from expand_sources(read_stdin())
+    elif kind == "folder":
+        yield from _from_folder(path)
+    elif is_moving(text):
+        yield Video(text)
+    elif is_web_address(text):
+        address = Address(text)
+        yield Named(text, address, address.file_name)
+    elif kind == "file":
+        yield from _from_archive(path) if _is_archive(path) else [Named(text, path, Path(path.name))]
+    elif _is_glob(text):
+        yield from _from_glob(text)
+    else:
+        raise DataError(f"{text}: no such file or folder; check the path")
 
 
 def is_moving(text: str) -> bool:
@@ -121,28 +162,6 @@ def _from_file_object(file: Any, name: str) -> Named:
     return Named(name, data, Path(Path(name).name))
 
 
-def _from_path(text: str) -> Iterator[Named]:
-    if not text:
-        raise DataError("an empty path; name a picture or a folder")
-    if text == STDIN:
-        yield from expand_sources(read_stdin())
-        return
-    path, kind = Path(text), _kind(text)
-    if kind == "folder":
-        yield from _from_folder(path)
-    elif is_moving(text):
-        yield from frames(text)
-    elif is_web_address(text):
-        address = Address(text)
-        yield Named(text, address, address.file_name)
-    elif kind == "file":
-        yield from _from_archive(path) if _is_archive(path) else [Named(text, path, Path(path.name))]
-    elif _is_glob(text):
-        yield from _from_glob(text)
-    else:
-        raise DataError(f"{text}: no such file or folder; check the path")
-
-
 def _kind(text: str) -> Literal["file", "folder", "missing"]:
     try:
         path = Path(text)
@@ -165,18 +184,30 @@ def _pictures_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _from_glob(pattern: str) -> Iterator[Named]:
+def _from_glob(pattern: str) -> Iterator[Named | Video]:
     root = _fixed_part(pattern)
     found: set[Path] = set()  # `**` finds a file through each of its folders
     for match in map(Path, glob.glob(pattern, recursive=True)):  # noqa: PTH207 Path.glob takes no absolute pattern
         if match.is_dir():
             found.update(_pictures_below(match))
-        elif is_picture_name(match.name):
+        elif is_picture_name(match.name) or is_video(match.name) or _is_archive(match):
             found.add(match)
-    if not found:
-        raise DataError(f"{pattern}: no picture matches ({_SUFFIXES}); check the pattern")
+    is_empty = True
     for path in sorted(_once_each(found)):
-        yield Named(str(path), path, path.relative_to(root))
+        for item in _from_match(path, path.relative_to(root)):
+            is_empty = False
+            yield item
+    if is_empty:
+        raise DataError(f"{pattern}: no picture matches, nor a video or .zip file ({_SUFFIXES}); check the pattern")
+
+
+def _from_match(path: Path, relative: Path) -> Iterator[Named | Video]:
+    if _is_archive(path):  # which like a folder may hold no pictures: the pattern did not ask for it by name
+        yield from (replace(named, relative=relative.parent / named.relative) for named in _members(path))
+    elif is_video(path.name):
+        yield Video(str(path), relative.parent)
+    else:
+        yield Named(str(path), path, relative)
 
 
 def _once_each(paths: Iterable[Path]) -> Iterator[Path]:
@@ -189,7 +220,15 @@ def _once_each(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def _from_archive(path: Path) -> Iterator[Named]:
+def _from_archive(path: Path) -> list[Named]:
+    found = _members(path)
+    if not found:
+        raise DataError(f"{path}: no pictures in this archive ({_SUFFIXES}); choose another one")
+    return found
+
+
+def _members(path: Path) -> list[Named]:
+    """The pictures in an archive."""
     try:
         if not path.is_file():
             raise OSError("not a regular file")  # opening a pipe would wait for ever
@@ -204,10 +243,7 @@ def _from_archive(path: Path) -> Iterator[Named]:
         ),
         key=lambda info: info.filename,
     )
-    if not found:
-        raise DataError(f"{path}: no pictures in this archive ({_SUFFIXES}); choose another one")
-    for info in found:
-        yield Named(f"{path}/{info.filename}", ZipMember(archive, info), Path(info.filename))
+    return [Named(f"{path}/{info.filename}", ZipMember(archive, info), Path(info.filename)) for info in found]
 
 
 def read_stdin() -> list[Named | str]:

@@ -9,15 +9,19 @@ from __future__ import annotations
 import queue
 import re
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hswish.runtime.addresses import Address, as_sent
 from hswish.runtime.named import Named
+from hswish.spec.addresses import is_web_address
 from hswish.spec.errors import DataError, MissingPackageError, PictureError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"})
@@ -32,10 +36,16 @@ _UNTOLD = 2**30
 """Frames that the header of an .avi names, at least, where its writer could not go back and say how many came."""
 _SLACK_S = 0.5
 """What the clock of a Matroska file may promise too much."""
+_REORDERED = 3
+"""Frames among which the last one of a file is, though others may be shown after it."""
 
 
 class EarlyEndError(PictureError):
     """A video that ends before its header says; the frames until there are good."""
+
+
+class _NotDirectlyError(PictureError):
+    """An address that FFmpeg cannot read by itself: of another server, or fetched whole, it may be good."""
 
 
 def is_video(text: str) -> bool:
@@ -67,6 +77,8 @@ def frames(text: str) -> Iterator[Named]:
 def expected_frames(text: str) -> int | None:
     """About how many frames a video has, by its header; None of a camera, and where the header does not tell.
 
+    Nor does an address that has to be fetched whole: once is enough.
+
     Raises:
         MissingPackageError: PyAV is not installed.
         DataError: no such file.
@@ -74,32 +86,52 @@ def expected_frames(text: str) -> int | None:
     """
     if _CAMERA.fullmatch(text) is not None:
         return None
-    with _opened(text, None) as container:
-        stream = container.streams.video[0]
-        if stream.frames >= _UNTOLD:
-            return None
-        if stream.frames:
-            return int(stream.frames)
-        if container.duration and stream.average_rate:
-            return round(container.duration / _TICKS * float(stream.average_rate))
+    try:
+        with _opened(text, text) as container:
+            stream = container.streams.video[0]
+            if stream.frames >= _UNTOLD:
+                return None
+            if stream.frames:
+                return int(stream.frames)
+            if container.duration and stream.average_rate:
+                return round(container.duration / _TICKS * float(stream.average_rate))
+    except _NotDirectlyError:
+        pass
     return None
 
 
-def _decoded(text: str) -> Iterator[Named]:
+def _decoded(text: str) -> Generator[Named]:
+    try:
+        yield from _decoded_at(text, text)
+    except _NotDirectlyError:  # raised before the first frame only
+        with tempfile.TemporaryDirectory(prefix="hswish-") as folder:
+            address = Address(text)
+            place = Path(folder) / f"video{address.file_name.suffix}"
+            address.save(place)
+            yield from _decoded_at(text, str(place))
+
+
+def _decoded_at(text: str, place: str) -> Iterator[Named]:
+    """The frames of a source called `text`, which is at `place`."""
     count, frame = 0, None
-    with _opened(text, _CAMERA.fullmatch(text)) as container:
+    stem = (Address(text).file_name if is_web_address(text) else Path(text)).stem or "camera"
+    with _opened(text, place) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
+        last: deque[bool] = deque(maxlen=_REORDERED)
         for count, frame in enumerate(_to_the_end(text, container), start=1):
-            name = f"{text} {_clock(frame.time)}"
+            last.append(frame.is_corrupt)
+            name = f"{text} {_clock(frame, container)}"
             pixels = frame.to_ndarray(format="rgb24")  # (H, W, 3)
             if turns := round(frame.rotation / 90) % 4:  # a phone held upright; counter-clockwise
                 pixels = np.ascontiguousarray(np.rot90(pixels, turns))
-            yield Named(name, pixels, Path(f"{Path(text).stem or 'camera'}-{count:06d}.png"))
+            yield Named(name, pixels, Path(f"{stem}-{count:06d}.png"))
         if frame is None:
             raise PictureError(text, "no frame in it can be decoded; choose another file")
         if missing_s := _missing_s(container, stream, count, frame):
-            raise _early_end(text, frame, count, f"{missing_s:.1f} s before what its header says")
+            raise _early_end(text, container, frame, count, f"{missing_s:.1f} s before what its header says")
+        if container.format.name == "mpeg" and any(last):  # whose header says nothing of its length
+            raise _early_end(text, container, frame, count, "in the middle of a picture")
 
 
 def _to_the_end(text: str, container: Any) -> Iterator[Any]:
@@ -116,13 +148,14 @@ def _to_the_end(text: str, container: Any) -> Iterator[Any]:
     except (OSError, ValueError) as error:  # PyAV's are among them
         if frame is None:
             raise
-        raise _early_end(text, frame, count, f"where its data are damaged or missing: {_reason(error)}") from error
+        where = f"where its data are damaged or missing: {_reason(error)}"
+        raise _early_end(text, container, frame, count, where) from error
 
 
-def _early_end(text: str, frame: Any, count: int, where: str) -> EarlyEndError:
+def _early_end(text: str, container: Any, frame: Any, count: int, where: str) -> EarlyEndError:
     kept = f"{count} frames" if count > 1 else "one frame"
     remedy = "connect it again" if _CAMERA.fullmatch(text) else "copy or fetch it again"
-    return EarlyEndError(text, f"ends early, after {kept} at {_clock(frame.time)} ({where}); {remedy}")
+    return EarlyEndError(text, f"ends early, after {kept} at {_clock(frame, container)} ({where}); {remedy}")
 
 
 def _missing_s(container: Any, stream: Any, count: int, frame: Any) -> float:
@@ -157,22 +190,32 @@ def _tagged_s(stream: Any) -> float:
 
 
 @contextmanager
-def _opened(text: str, camera: re.Match[str] | None) -> Iterator[Any]:
-    """The open container; whatever goes wrong in it, also later, becomes one line."""
+def _opened(text: str, place: str) -> Iterator[Any]:
+    """The open container at `place`; whatever goes wrong in it, also later, becomes one line about `text`.
+
+    Raises:
+        _NotDirectlyError: `place` is an address that may be good once it is fetched whole, or else says why not.
+    """
+    camera = _CAMERA.fullmatch(text)
     try:
         import av
     except ModuleNotFoundError as error:
         raise MissingPackageError("av", "video", f"reading {text}") from error
     av.logging.set_level(None)  # its callback wants the interpreter while a container that closes holds it: they hang
     try:
-        with _open(av, text, camera) as container:
+        with _open(av, place, camera) as container:
             if not container.streams.video:
                 raise PictureError(text, "holds no pictures; choose another file")
             yield container
     except (av.FFmpegError, OSError, ValueError) as error:
         if camera is not None:
             raise PictureError(text, f"no camera answers ({_reason(error)}); {_other_cameras()}") from error
-        raise PictureError(text, f"not a video that can be read ({_reason(error)}); convert it to .mp4") from error
+        if "://" in place and isinstance(error, av.error.ExitError):
+            raise PictureError(text, f"cannot be fetched (nothing came for {_TIMEOUT_S} s); try again") from error
+        if is_web_address(place):
+            raise _NotDirectlyError(text, f"cannot be read from its server ({_reason(error)})") from error
+        remedy = "copy or fetch it again, or convert it to .mp4"
+        raise PictureError(text, f"not a video that can be read ({_reason(error)}); {remedy}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -190,11 +233,13 @@ def _other_cameras() -> str:
     return "connect one, and close other programs that use it"
 
 
-def _open(av: Any, text: str, camera: re.Match[str] | None) -> Any:
+def _open(av: Any, place: str, camera: re.Match[str] | None) -> Any:
     if camera is None:
-        if "://" not in text and not Path(text).is_file():
-            raise DataError(f"{text}: no such file or folder; check the path")
-        return av.open(text, timeout=_TIMEOUT_S if "://" in text else None)
+        if is_web_address(place):
+            return av.open(as_sent(place), timeout=_TIMEOUT_S)
+        if "://" not in place and not Path(place).is_file():
+            raise DataError(f"{place}: no such file or folder; check the path")
+        return av.open(place, timeout=_TIMEOUT_S if "://" in place else None)
     number = camera.group(1) or "0"
     if sys.platform == "darwin":
         return av.open(number, format="avfoundation", options={"framerate": "30"})
@@ -203,12 +248,13 @@ def _open(av: Any, text: str, camera: re.Match[str] | None) -> Any:
     return av.open(f"/dev/video{number}", format="v4l2")
 
 
-def _clock(seconds: float | None) -> str:
-    minutes, rest = divmod(seconds or 0.0, 60)
+def _clock(frame: Any, container: Any) -> str:
+    """When a frame is shown, as a player counts: from where the file's own clock starts (of an .mpg half a second)."""
+    minutes, rest = divmod(max((frame.time or 0.0) - (container.start_time or 0) / _TICKS, 0.0), 60)
     return f"{int(minutes)}:{rest:06.3f}"
 
 
-def _read_ahead(source: Iterator[Named]) -> Iterator[Named]:
+def _read_ahead(source: Generator[Named]) -> Iterator[Named]:
     """`source`, run in a thread up to `_AHEAD` items ahead; its error is raised where it stands in the order."""
     waiting: queue.Queue[Named | BaseException | None] = queue.Queue(_AHEAD)
     stopped = threading.Event()
@@ -224,9 +270,10 @@ def _read_ahead(source: Iterator[Named]) -> Iterator[Named]:
 
     def read() -> None:
         try:
-            for item in source:
-                if not put(item):
-                    return
+            with closing(source):  # also what it holds: an open file, a fetched one
+                for item in source:
+                    if not put(item):
+                        return
             put(None)
         except BaseException as error:
             put(error)
