@@ -1,7 +1,7 @@
 """Core ML: an ML program in a `.mlpackage`, built operation by operation.
 
-Core ML runs on Apple's systems only: elsewhere the package is converted, read back and compared
-with the network's operations, but not run.
+Core ML runs on Apple's systems only: elsewhere the package is converted and read back, and what its
+steps compute on real pictures is worked out here (see `coreml_check`) and compared with the network.
 """
 
 from __future__ import annotations
@@ -15,12 +15,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hswish.export.coreml_check import UnknownStepError, run_program
 from hswish.export.job import Job, Writer
-from hswish.runtime.exported import not_importable
+from hswish.runtime.exported import ExportedEngine, not_importable
 from hswish.spec import graph as g
 from hswish.spec.artifact import METADATA_KEY
 from hswish.spec.errors import ModelFileError
-from hswish.spec.interface import INTERFACE_KEY
+from hswish.spec.interface import INTERFACE_KEY, read_documents
+
+_INEXACT = "common::fuse_elementwise_to_batchnorm"
+"""A pass that makes a scale and a shift a batch norm, whose epsilon of 1e-5 then makes all pixels a little smaller."""
+_WEIGHTS = Path("Data/com.apple.CoreML/weights")
+"""where a package keeps them"""
 
 
 class CoreMlWriter(Writer):
@@ -49,9 +59,12 @@ class CoreMlWriter(Writer):
                 _, height, width, _ = job.graph.input_shape
                 layout = ct.colorlayout.RGB
                 inputs = [ct.ImageType(name=g.INPUT, shape=(1, 3, height, width), color_layout=layout)]
+            passes = ct.PassPipeline.DEFAULT
+            passes.remove_passes({_INEXACT})
             model = ct.convert(
                 program,
                 inputs=inputs,
+                pass_pipeline=passes,
                 convert_to="mlprogram",
                 compute_precision=precision,
                 minimum_deployment_target=target,
@@ -63,6 +76,50 @@ class CoreMlWriter(Writer):
             model.user_defined_metadata["classes"] = ",".join(job.description.classes)
             model.save(str(path))
             _check(ct.models.MLModel(str(path), skip_model_load=True).get_spec(), job, path)
+
+    def read_back(self, path: Path) -> ExportedEngine:
+        """See `Writer.read_back`."""
+        return CoreMlReader.open(path)
+
+
+class CoreMlReader(ExportedEngine):
+    """Works out what a `.mlpackage` computes, from nothing but what stands in it; no engine to predict with."""
+
+    name = "coreml"
+    suffixes = (".mlpackage",)
+    _program: Any
+    _reversed = False
+    """the image that it takes is BGR"""
+
+    @classmethod
+    def open(cls, path: Path, threads: int | None = None) -> CoreMlReader:
+        """See `ExportedEngine.open`."""
+        with _quiet():
+            try:
+                import coremltools as ct
+                from coremltools.converters.mil.frontend.milproto.load import load
+            except ImportError as error:
+                raise not_importable(error, "coremltools", "coreml", f"reading {path} back") from error
+            spec = ct.models.MLModel(str(path), skip_model_load=True).get_spec()
+            held = spec.description.metadata.userDefined
+            engine = cls(path, *read_documents(held.get(METADATA_KEY), held.get(INTERFACE_KEY), str(path)))
+            engine._program = load(spec, spec.specificationVersion, str(path / _WEIGHTS))
+        (entry,), (answer,) = spec.description.input, spec.description.output
+        image = entry.type.WhichOneof("Type") == "imageType"
+        if (entry.name, answer.name, image) != (g.INPUT, g.OUTPUT, engine.interface.takes == "pixels"):
+            raise ModelFileError(f"{path}: takes or gives something else than was written; report it to hswish")
+        if image:
+            engine._reversed = entry.type.imageType.colorSpace != entry.type.imageType.RGB
+        return engine
+
+    def _infer(self, batch: NDArray[Any]) -> NDArray[Any]:
+        if self.interface.takes == "pixels":  # as Core ML hands an image on
+            batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2)[:, :: -1 if self._reversed else 1], np.float32)
+        try:
+            with torch.inference_mode():
+                return run_program(self._program, torch.from_numpy(batch)).numpy()
+        except UnknownStepError as error:
+            raise ModelFileError(f"{self.path}: the converter made a step {error}; report it to hswish") from None
 
 
 class _Program:
@@ -143,10 +200,12 @@ class _Program:
 
 
 def _check(spec: Any, job: Job, path: Path) -> None:
-    """Read the saved package back: its operations, shapes and weights against the network's.
+    """Count the saved package's operations: each of the network's is to be one of the format's own.
+
+    What they compute, weights and all, is compared on pictures afterwards (`CoreMlReader`).
 
     Raises:
-        ModelFileError: they differ.
+        ModelFileError: the converter took one apart, or left one out.
     """
     (function,) = spec.mlProgram.functions.values()
     (block,) = function.block_specializations.values()

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from hswish.models.described import DescribedModule
 from hswish.quantize.places import Scheme
+from hswish.runtime.exported import ExportedEngine
 from hswish.spec.artifact import Description
 from hswish.spec.errors import OptionError
 from hswish.spec.graph import Graph, WindowPool
@@ -95,3 +96,11 @@ class Writer(ABC):
         Raises:
             MissingPackageError: the format's package is not installed.
         """
+
+    def read_back(self, path: Path) -> ExportedEngine:
+        """What works out the answers of a written file whose `engine` is None, from what stands in the file.
+
+        Raises:
+            ModelFileError: the file holds something else than was written.
+        """
+        raise AssertionError(f"{self.name} is run by {self.engine}")

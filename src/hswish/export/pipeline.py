@@ -182,7 +182,7 @@ def _export_one(writer: Writer, job: Job, stem: Path, cases: Sequence[Case], thr
             with just_written(path, stem.parent / path.name, writer):
                 writer.write(job, path)
                 if writer.engine is None:
-                    report = unproved(path, format=writer.name)
+                    report = _worked_out(job, writer, path, cases)
                 else:
                     engine = open_engine(path, writer.engine, threads)
                     assert isinstance(engine, ExportedEngine)
@@ -191,6 +191,25 @@ def _export_one(writer: Writer, job: Job, stem: Path, cases: Sequence[Case], thr
     except OSError as error:
         raise SaveError(f"cannot save {stem}{writer.suffix}: {explain_os_error(error)}") from error
     return report
+
+
+def _worked_out(job: Job, writer: Writer, path: Path, cases: Sequence[Case]) -> ParityReport:
+    """The report of a file that no runtime here runs: it was read back, and its steps computed by hswish itself.
+
+    Neither a runtime nor its times and operators are told, for there was none.
+
+    Raises:
+        ParityError: what stands in the file answers otherwise than the network.
+    """
+    proved = prove(job, writer.read_back(path), cases, format=writer.name)
+    return replace(
+        unproved(path, format=writer.name),
+        pictures=proved.pictures,
+        largest_difference=proved.largest_difference,
+        limit=proved.limit,
+        largest_logit=proved.largest_logit,
+        agreement=proved.agreement,
+    )
 
 
 @contextlib.contextmanager
@@ -212,8 +231,9 @@ def just_written(path: Path, target: Path, writer: Writer) -> Iterator[None]:
         if runtime_error is None or isinstance(error, LacksOperatorError):
             raise type(error)(str(error).replace(str(path), str(target))) from error
         reason = " ".join(str(runtime_error).replace(str(path), target.name).split())[:300]
+        runtime = writer.engine or "what reads it back"
         raise ParityError(
-            f"{target}: {writer.engine} here refuses the {writer.name} file that hswish just wrote ({reason}); "
+            f"{target}: {runtime} here refuses the {writer.name} file that hswish just wrote ({reason}); "
             "nothing was kept; try another version of it, and report this to hswish"
         ) from error
 
