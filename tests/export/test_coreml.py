@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hswish.cli import run
 from hswish.export import ExportOptions, export
 from hswish.export.coreml import CoreMlReader, _Program
 from hswish.export.parity import ParityReport
+from hswish.models.checkpoint import save
 from hswish.models.described import DescribedModule
 from hswish.spec import graph as g
 from hswish.spec.errors import ModelFileError, ParityError
@@ -72,6 +74,17 @@ def test_masks_are_compared(tmp_path: Path) -> None:
     spec = coremltools.models.MLModel(str(tmp_path / report.file), skip_model_load=True).get_spec()
     kind = spec.description.output[0].type.multiArrayType
     assert kind.dataType == kind.INT32  # as docs/export.md says
+
+
+def test_what_was_computed_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    save(network("mobilenet_v3_small"), tmp_path / "net.safetensors")
+    pictures(1)[0].save(tmp_path / "one.png")
+    assert run(["export", str(tmp_path / "net.safetensors"), "-f", "coreml", "--data", str(tmp_path / "one.png")]) == 0
+    first, *rows = capfd.readouterr().out.splitlines()
+    assert "largest difference" in first
+    assert "not run here" in rows[0]
+    assert "100.0000%" in rows[0]
+    assert "  computed by hswish from what stands in the file, they give the network's" in rows
 
 
 def zeroed(node: g.Node) -> g.Node:

@@ -16,8 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
+from hswish.cli import run
 from hswish.export import ExportOptions, export
 from hswish.export.litert_metadata import suits_mediapipe
+from hswish.models.checkpoint import save
 from hswish.models.described import DescribedModule
 from tests.contract.networks import CLASSES, SIZE, network
 
@@ -60,6 +62,18 @@ def test_what_mediapipe_scales_is_known() -> None:
     assert not suits_mediapipe(network("mobilenet_v3_small").preprocess)
     assert not suits_mediapipe(replace(good, channels="BGR"))
     assert not suits_mediapipe(replace(good, channels="L", mean=(0.5,), std=(0.25,)))
+
+
+def test_masks_are_told_not_to_be_for_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It takes the file, and finds class 0 in every pixel."""
+    pytest.importorskip("ai_edge_litert")
+    save(alike("lraspp_mobilenet_v3_small"), tmp_path / "net.safetensors")
+    Image.new("RGB", SIZE).save(tmp_path / "one.png")
+    words = ["export", str(tmp_path / "net.safetensors"), "-f", "litert", "--data", str(tmp_path / "one.png")]
+    note = "MediaPipe's ImageSegmenter finds class 0 everywhere in a mask: for it, leave --embed argmax out"
+    for embed, told in ((["--embed", "argmax"], True), ([], False)):
+        assert run([*words, *embed]) == 0
+        assert (note in capfd.readouterr().err.splitlines()) == told
 
 
 @pytest.mark.slow  # fetches MediaPipe from the package index into an environment of its own

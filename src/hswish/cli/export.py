@@ -15,7 +15,7 @@ from hswish.cli.evaluating import open_as_trained
 from hswish.cli.export_int8 import print_in_8_bits
 from hswish.cli.locating import MODEL_HELP, locate_model
 from hswish.cli.options import parse_size
-from hswish.spec.errors import DataError, OptionError, PictureError, unknown_name
+from hswish.spec.errors import DataError, ModelFileError, OptionError, PictureError, unknown_name
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _PICTURES = 8
 """on which a file in floats is proved equal"""
 _MEDIAPIPE = "MediaPipe Tasks give RGB, all channels scaled alike: for them, add --embed preprocess"
+_MEDIAPIPE_MASK = "MediaPipe's ImageSegmenter finds class 0 everywhere in a mask: for it, leave --embed argmax out"
 
 
 def export_command(
@@ -102,6 +103,7 @@ def export_command(
     from hswish.models import load
 
     file = locate_model(model)
+    _refuse_exported(file)
     network = load(file)
     height, width = parse_size(size) if size else (None, None)
     options = ExportOptions(
@@ -134,8 +136,9 @@ def export_command(
         else:
             proofs = _pictures(data, network.description.task, pictures or _PICTURES)
             export(network, formats, stem, proofs, progress=lambda name: print_note(f"{name} ..."), **common)
-    if not json_ and not _suits_mediapipe(network, formats, options):
-        print_note(_MEDIAPIPE)
+    if not json_ and "litert" in formats:
+        for note in _mediapipe_notes(network, options):
+            print_note(note)
 
 
 @contextlib.contextmanager
@@ -155,10 +158,32 @@ def _told(
             print_note(f"wrote {stem.parent}{os.sep}{', '.join(report.file for report in reports)}")
 
 
-def _suits_mediapipe(network: DescribedModule, formats: list[str], options: ExportOptions) -> bool:
+def _refuse_exported(file: Path) -> None:
+    """What an export wrote is no damaged model, but none that another file could be made from.
+
+    Raises:
+        ModelFileError: it has the ending of such a file.
+    """
+    from hswish.export.formats import FORMATS, writer
+
+    ending = file.suffix.lower()
+    if ending == ".safetensors" or not file.exists():
+        return
+    if ending in {Path(f"model{writer(name).suffix}").suffix for name in FORMATS}:
+        raise ModelFileError(
+            f"{file}: an exported file already; export the model that it was made from, "
+            "a .safetensors file or a name of `hswish models`"
+        )
+
+
+def _mediapipe_notes(network: DescribedModule, options: ExportOptions) -> Iterator[str]:
+    """What keeps a `.tflite` file from MediaPipe Tasks, and what to do."""
     from hswish.export.litert_metadata import suits_mediapipe
 
-    return "litert" not in formats or "preprocess" in options.embed or suits_mediapipe(network.preprocess)
+    if "preprocess" not in options.embed and not suits_mediapipe(network.preprocess):
+        yield _MEDIAPIPE
+    if "argmax" in options.embed:
+        yield _MEDIAPIPE_MASK
 
 
 def _int8_settings(
@@ -242,6 +267,7 @@ def _print(reports: Sequence[ParityReport]) -> None:
                 "operations, its answers were not compared",
                 markup=False,
             )
+            console.print("  computed by hswish from what stands in the file, they give the network's", markup=False)
         if report.operators:
             steps = ", ".join(f"{step.count} {step.kind} {step.dtype}".rstrip() for step in report.operators)
             slow = ", ".join(dict.fromkeys(step.kind for step in report.slow_operators))

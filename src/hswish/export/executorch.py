@@ -28,7 +28,7 @@ class ExecuTorchWriter(Writer):
     name = "executorch"
     suffix = ".pte"
     engine = "executorch"
-    why_static = "XNNPACK resizes to one size only (pytorch/executorch#7131); give --size"
+    why_static = "its memory is planned for one size when the file is written; give --size"
     # Bytes stand between a convolution and its h-swish, and XNNPACK's layers on bytes give bytes only.
     scheme = Scheme(
         fused=frozenset(("relu",)),

@@ -43,7 +43,7 @@ class LiteRtWriter(Writer):
         one_range=True,
         squeeze="int8",
     )
-    why_static = "its fast kernels (XNNPACK) and its resize are fixed to one size; give --size"
+    why_static = "its fast kernels (XNNPACK) are set up for one size; give --size"
 
     def write(self, job: Job, path: Path) -> None:
         """See `Writer.write`."""

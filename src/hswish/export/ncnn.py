@@ -41,7 +41,7 @@ class NcnnWriter(Writer):
     engine = "ncnn"
     why_no_int8 = "its int8 kernels know neither unsigned bytes nor h-swish on them (Tencent/ncnn#3007); use --half"
     why_no_int8_weights = "it widens them in kernels of its own format only; use --half"
-    why_static = "its resize layer is fixed to one size; give --size"
+    why_static = "its nets have no batch, and their paddings and sizes are numbers for one input; give --size"
 
     def write(self, job: Job, path: Path) -> None:
         """See `Writer.write`."""
