@@ -1,4 +1,8 @@
-"""Every format with every kind of network: small in the default suite, at real size among the slow tests."""
+"""Every format with every kind of network in every precision (8 bits: test_int8_matrix.py).
+
+Small networks in the default suite, where the format is written in a second, or in `make test-matrix`; both run in
+continuous integration. At real size among the slow tests.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,14 @@ from PIL import Image
 
 from hswish.export import FORMATS, ExportOptions, export
 from hswish.export.pipeline import make_job
-from hswish.runtime import open_engine
+from hswish.runtime import interface_of, open_engine
 from hswish.spec.architecture.segmentation import HEADS
 from tests.contract.networks import SIZE, network, pictures
 
 FAST = ("onnx", "openvino", "litert", "ncnn")
+IN_MATRIX = (pytest.mark.slow, pytest.mark.matrix)
+LOWERED = pytest.param("executorch", marks=IN_MATRIX)
+"""Its compiler takes some seconds for the smallest network."""
 PACKAGES = {"litert": "ai_edge_litert", "coreml": "coremltools"}
 CLASSIFIERS: list[tuple[str, dict[str, Any]]] = [
     ("mobilenet_v3_large", {}),
@@ -48,7 +55,7 @@ def format(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.mark.parametrize("format", FAST, indirect=True)
+@pytest.mark.parametrize("format", [*FAST, LOWERED], indirect=True)
 @pytest.mark.parametrize("case", CLASSIFIERS + SEGMENTERS, ids=label)
 def test_small(format: str, case: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
     name, options = case
@@ -60,7 +67,36 @@ def test_small(format: str, case: tuple[str, dict[str, Any]], tmp_path: Path) ->
     assert report.bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("format", FAST, indirect=True)
+@pytest.mark.slow
+@pytest.mark.matrix
+@pytest.mark.parametrize("case", CLASSIFIERS + SEGMENTERS, ids=label)
+@pytest.mark.parametrize(
+    ("format", "precision"),
+    [
+        *((format, "float16") for format in (*FAST, "coreml")),
+        *((format, "int8-weights") for format in ("onnx", "openvino", "litert")),
+        ("coreml", "float32"),
+    ],
+)
+def test_small_in_other_precisions(
+    format: str, precision: str, case: tuple[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Weights stored in fewer bits, and the format that nothing here runs; export proves each and raises otherwise."""
+    pytest.importorskip(PACKAGES.get(format, format))
+    name, given = case
+    options = ExportOptions(half=precision == "float16", int8_weights=precision == "int8-weights")
+    (report,) = export(
+        network(name, size=ODD, **given), [format], tmp_path / "m", pictures(2), options=options, threads=1
+    )
+    if format == "coreml":
+        assert report.runtime is None
+        return
+    assert report.largest_difference <= report.limit
+    assert report.agreement >= 0.99
+    assert interface_of(open_engine(tmp_path / report.file)).precision == precision
+
+
+@pytest.mark.parametrize("format", [*FAST, LOWERED], indirect=True)
 @pytest.mark.parametrize(
     "case",
     [("mobilenet_v3_small_minimal", {}), ("mobilenet_v3_small", {"in_channels": 3}), ("lraspp_mobilenet_v3_small", {})],
@@ -76,9 +112,7 @@ def test_maps_of_one_pixel(
     assert report.largest_difference <= max(1e-4, 1e-5 * (report.largest_logit or 0))
 
 
-@pytest.mark.parametrize(
-    "format", ["onnx", "openvino", pytest.param("executorch", marks=pytest.mark.slow)], indirect=True
-)
+@pytest.mark.parametrize("format", ["onnx", "openvino", LOWERED], indirect=True)
 @pytest.mark.parametrize("embed", [(), ("argmax",)], ids=["logits", "masks"])
 def test_enlarged_by_whole_factors(format: str, embed: tuple[str, ...], tmp_path: Path) -> None:
     """By products of matrices, which they are not at ODD sizes."""
@@ -128,7 +162,7 @@ def test_masks_of_any_size(format: str, tmp_path: Path) -> None:
     assert len(np.unique(mask)) > 1
 
 
-@pytest.mark.parametrize("format", FAST, indirect=True)
+@pytest.mark.parametrize("format", [*FAST, LOWERED], indirect=True)
 @pytest.mark.parametrize("channels", ["RGB", "BGR", "L"])
 def test_preprocessing_inside(format: str, channels: str, tmp_path: Path) -> None:
     model = network("mobilenet_v3_small", channels=channels, in_channels=1 if channels == "L" else 3)
@@ -137,7 +171,7 @@ def test_preprocessing_inside(format: str, channels: str, tmp_path: Path) -> Non
     assert report.agreement == 1
 
 
-@pytest.mark.parametrize("format", FAST, indirect=True)
+@pytest.mark.parametrize("format", [*FAST, LOWERED], indirect=True)
 def test_masks_inside(format: str, tmp_path: Path) -> None:
     from hswish.runtime import Predictor
 
@@ -151,7 +185,7 @@ def test_masks_inside(format: str, tmp_path: Path) -> None:
     assert len(np.unique(result.mask)) > 1
 
 
-@pytest.mark.parametrize("format", FAST, indirect=True)
+@pytest.mark.parametrize("format", [*FAST, LOWERED], indirect=True)
 @pytest.mark.parametrize(("biases", "first"), [((3, 3, 3, 3, 3), 0), ((-1, 2, 0, 2, 2), 1)])
 def test_of_equal_classes_the_first_is_taken(format: str, biases: tuple[int, ...], first: int, tmp_path: Path) -> None:
     model = copy.deepcopy(network("lraspp_mobilenet_v3_small", head="torchvision"))
@@ -194,8 +228,9 @@ def test_half_the_bytes(format: str, name: str, tmp_path: Path) -> None:
     assert half.largest_difference > whole.largest_difference
 
 
-@pytest.mark.slow  # its compiler takes half a minute
-def test_executorch(tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.matrix
+def test_executorch_runs_in_xnnpack_alone(tmp_path: Path) -> None:
     pytest.importorskip("executorch")
     (report,) = export(network("mobilenet_v3_small"), ["executorch"], tmp_path / "m", pictures(2), threads=1)
     assert report.largest_difference < 1e-4

@@ -263,11 +263,10 @@ def _print(reports: Sequence[ParityReport]) -> None:
     for report in reports:
         if report.checked == "structure":
             console.print(
-                f"{report.format}: nothing on this system runs it; the file was read back and has the network's "
-                "operations, its answers were not compared",
+                f"{report.format}: nothing on this system runs it; the file was read back, and what stands in it, "
+                "computed by hswish, gives the network's answers",
                 markup=False,
             )
-            console.print("  computed by hswish from what stands in the file, they give the network's", markup=False)
         if report.operators:
             steps = ", ".join(f"{step.count} {step.kind} {step.dtype}".rstrip() for step in report.operators)
             slow = ", ".join(dict.fromkeys(step.kind for step in report.slow_operators))

@@ -58,7 +58,7 @@ class ParityReport:
     """what ran it; None where the format does not run on this machine"""
     pictures: int
     largest_difference: float | None
-    """of any logit; None of masks, and where nothing ran"""
+    """of any logit; None of masks"""
     limit: float | None
     """what `largest_difference` may be"""
     largest_logit: float | None
