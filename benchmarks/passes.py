@@ -63,7 +63,7 @@ ZOO = {
 }
 _LOOKED_AT = 1
 """batches that the sensitivity table is made on"""
-_RUNS = 40
+_RUNS = 150
 
 
 @dataclass(frozen=True, kw_only=True)
