@@ -9,7 +9,7 @@ NAME = "Hwsish"
 
 
 def with_foreign_operator(file: Path, folder: Path) -> Path:
-    """A copy of an exported file in `folder`, whose non-linearity (in a `.pte`: choice of a class) is unknown."""
+    """A copy of an exported file in `folder`, whose non-linearity (in a `.pte`: change to bytes) is unknown."""
     for part in file.parent.glob(f"{file.name.split('.')[0]}.*"):
         (folder / part.name).write_bytes(part.read_bytes())
     path = folder / file.name
@@ -21,7 +21,7 @@ def with_foreign_operator(file: Path, folder: Path) -> Path:
     elif path.suffix == ".param":
         path.write_bytes(content.replace(b"\nPooling", f"\n{NAME}".encode()))
     elif path.suffix == ".pte":
-        path.write_bytes(content.replace(b"aten::argmax", b"aten::argmux"))
+        path.write_bytes(content.replace(b"::_to_dim_order_copy", b"::_to_dim_order_cupy"))
     else:
         path.write_bytes(_tflite(content))
     assert path.read_bytes() != content
