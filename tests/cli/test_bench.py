@@ -116,6 +116,7 @@ def test_bench_refuses_formats_that_it_cannot_time(folder: Path, capsys: pytest.
     model = folder / "net.safetensors"
     for arguments, words in (
         ((model, "--formats", "coreml"), "nothing on this system runs coreml; leave it out of --formats"),
+        ((model, "--formats", "onnx,native"), "--formats native is made in 8 bits only; add --calibrate DATA"),
         ((model, "--formats", "onxx"), "unknown format 'onxx'; did you mean onnx"),
         ((model, "--calibrate", folder / "pictures"), "--calibrate is for the files that --formats makes"),
         ((folder / "net.onnx", "--formats", "onnx"), "none is among these files"),

@@ -12,9 +12,10 @@ from hswish.spec.errors import MissingPackageError, OptionError, ParityError
 
 if TYPE_CHECKING:
     from hswish.export.int8 import Int8Settings
+    from hswish.export.job import Writer
     from hswish.models.described import DescribedModule
 
-MODEL_SUFFIX = ".safetensors"
+_MODEL_SUFFIX = ".safetensors"
 _PICTURES = 4
 """noise, on which each file is proved equal; what it scores is told by --data"""
 
@@ -35,24 +36,37 @@ def exports(files: Sequence[Path], formats: str, calibrate: str | None, folder: 
     from hswish.export.formats import FORMATS, writers
     from hswish.models import load
 
-    models = [file for file in files if file.suffix == MODEL_SUFFIX]
+    models = [file for file in files if file.suffix == _MODEL_SUFFIX]
     if not models:
         raise OptionError(
-            f"--formats exports hswish models (a {MODEL_SUFFIX} file or a name); none is among these files"
+            f"--formats exports hswish models (a {_MODEL_SUFFIX} file or a name); none is among these files"
         )
-    given = [name.strip() for name in formats.split(",") if name.strip()]
-    found = [writer for writer in writers(FORMATS if given == ["all"] else given) if writer.engine or given != ["all"]]
-    if idle := [writer.name for writer in found if writer.engine is None]:
-        raise OptionError(f"nothing on this system runs {idle[0]}; leave it out of --formats")
-    in_8_bits = [writer.name for writer in found if writer.scheme is not None]
+    if formats == "all":
+        found = [writer for writer in writers((*FORMATS, "native")) if writer.engine is not None]
+    else:
+        found = writers(name.strip() for name in formats.split(",") if name.strip())
+        _check(found, calibrate is not None)
+    in_float = [writer.name for writer in found if not writer.why_only_int8]
+    in_8_bits = [writer.name for writer in found if writer.scheme is not None and calibrate is not None]
     made: list[Path] = []
     for place, file in enumerate(models):
         network, stem = load(file), folder / str(place) / file.stem
-        made += _in_float(network, [writer.name for writer in found], stem)
-        if calibrate is not None:
-            settings = _settings(file, network, calibrate)
-            made += _in_8_bits(network, [*in_8_bits, *(["native"] if given == ["all"] else [])], stem, settings)
+        if in_float:
+            made += _in_float(network, in_float, stem)
+        if in_8_bits:
+            made += _in_8_bits(network, in_8_bits, stem, _settings(file, network, str(calibrate)))
     return made
+
+
+def _check(found: Sequence[Writer], calibrated: bool) -> None:
+    """Refuse formats named one by one of which nothing can be timed; tell those that have no 8 bits."""
+    for writer in found:
+        if writer.engine is None:
+            raise OptionError(f"nothing on this system runs {writer.name}; leave it out of --formats")
+        if writer.why_only_int8 and not calibrated:
+            raise OptionError(f"--formats {writer.name} is made in 8 bits only; add --calibrate DATA")
+        if calibrated and writer.scheme is None:
+            print_warning(f"{writer.name} has no --int8: {writer.why_no_int8}")
 
 
 def _in_float(network: DescribedModule, names: Sequence[str], stem: Path) -> list[Path]:
