@@ -82,7 +82,7 @@ class FlatModel:
         return len(self.tensors) - 1
 
     def pixels(self, name: str, shape: tuple[int, ...]) -> int:
-        """Append a tensor of bytes that stand for themselves, so that DEQUANTIZE reads it, which XNNPACK has, and no CAST."""
+        """Append a tensor of bytes that stand for themselves: DEQUANTIZE reads it, which XNNPACK has, and no CAST."""
         made = self.tensor(name, shape, "UINT8")
         self.tensors[made].quantization = self._quantization(np.ones(1), 0)
         return made
