@@ -1,20 +1,22 @@
 """Exported files that are none, through the command line in a process of its own: one line, whatever runs it.
 
-A runtime's own words go past Python to standard error, so only another process shows them all.
+A runtime's own words go past Python to standard error, so only another process shows them all. One process takes all
+files of a runtime in turn, for loading the runtime takes longer than refusing a file.
 """
 
 from __future__ import annotations
 
+import json
 import struct
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import command, environment
+from tests.cli.conftest import environment
 from tests.contract.runtime import written
 
 RUNTIMES = [
@@ -29,6 +31,17 @@ RUNTIMES = [
 """format, engine asked for, package"""
 PROGRAM = struct.pack("<I4s4sIQQQ", 60, b"ET12", b"eh00", 32, 3000, 3008, 2000) + bytes(range(250)) * 20
 """What is a `.pte` by its header only."""
+ONE_BY_ONE = """
+import json, os, sys
+from hswish.cli import main
+for arguments in json.loads(sys.argv[1]):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        sys.stderr.flush()
+        os.write(2, f"{chr(0)}{end.code}{chr(0)}".encode())
+"""
+"""Commands in one process; after the words of each its exit status between two zeros."""
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +51,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def predict(model: Path, picture: Path, *options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command("predict", model, picture, *options),
+def predict(models: list[Path], picture: Path, *options: str) -> list[tuple[int, str]]:
+    """Exit status and words on standard error of each."""
+    commands = [["predict", str(model), str(picture), *options] for model in models]
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_BY_ONE, json.dumps(commands)],
         capture_output=True,
         text=True,
         errors="replace",
@@ -48,6 +63,11 @@ def predict(model: Path, picture: Path, *options: object) -> subprocess.Complete
         env=environment(),
         timeout=120,
     )
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout
+    *parts, rest = done.stderr.split("\0")
+    assert not rest, rest
+    return [(int(status), words) for words, status in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def spoilt(content: bytes) -> dict[str, bytes]:
@@ -63,12 +83,11 @@ def spoilt(content: bytes) -> dict[str, bytes]:
     }
 
 
-def assert_one_line(done: subprocess.CompletedProcess[str], model: Path, kind: str) -> None:
-    assert done.returncode == 2, (kind, done.stderr)
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1, (kind, done.stderr)
+def assert_one_line(status: int, words: str, model: Path, kind: str) -> None:
+    assert status == 2, (kind, words)
+    lines = words.splitlines()
+    assert len(lines) == 1, (kind, words)
     assert lines[0].startswith(f"error: {model}: "), (kind, lines)
-    assert not done.stdout
 
 
 @pytest.mark.parametrize(("format", "engine", "package"), RUNTIMES)
@@ -91,8 +110,6 @@ def test_a_junk_model_is_one_line(format: str, engine: str | None, package: str,
             (folder / name).write_bytes(whole)
         models[kind] = folder / made.name
     options = ("--engine", engine) if engine else ()
-    with ThreadPoolExecutor(2) as pool:
-        for kind, done in zip(
-            models, pool.map(lambda model: predict(model, files / "pic.jpg", *options), models.values()), strict=True
-        ):
-            assert_one_line(done, models[kind], kind)
+    answers = predict(list(models.values()), files / "pic.jpg", *options)
+    for (kind, model), (status, words) in zip(models.items(), answers, strict=True):
+        assert_one_line(status, words, model, kind)

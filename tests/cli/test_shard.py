@@ -17,9 +17,7 @@ from tests.cli.conftest import QUICK, make_pictures, make_scenes
 from tests.servers.web import FolderWeb
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("HSWISH_HOME", str(tmp_path / "home"))
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def test_shards_train_and_are_measured_like_the_folder(hswish_cli, tmp_path):
