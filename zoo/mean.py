@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hswish.data import DataSource, open_data
-from hswish.data.eval_loader import EvalLoader
+from hswish.data.loading.eval_loader import EvalLoader
 from hswish.evaluate import evaluate
 from hswish.models import DescribedModule, load, save
 from hswish.models.engine import TorchEngine

@@ -16,7 +16,6 @@ from hswish.train import Interrupted, Reporter, train
 from tests.cli.conftest import QUICK, make_pictures, make_scenes
 from tests.servers.web import FolderWeb
 
-
 pytestmark = pytest.mark.usefixtures("home")
 
 

@@ -117,6 +117,10 @@ def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
 def test_the_map_in_the_readme_is_true() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     rooms = {path.name for path in (ROOT / "src/hswish").iterdir() if path.is_dir() and not path.name.startswith("_")}
-    assert rooms == set(re.findall(r"^  (\w+)/", text, re.MULTILINE))
+    lines = dict(re.findall(r"^  (\w+)/ (.+)", text, re.MULTILINE))
+    assert lines.keys() == rooms
+    for room, about in lines.items():
+        for folder in re.findall(r"\b(\w+)/", about):
+            assert (ROOT / "src/hswish" / room / folder).is_dir(), f"{room}/{folder}"
     for folder in re.findall(r"^(\w+)/  ", text, re.MULTILINE):
         assert (ROOT / folder).is_dir()

@@ -46,11 +46,11 @@ SHELL = {"typer", "rich"}  # the command line's own, and nobody else's
 
 # Optional packages and the files that may import them. Any other package: one file, named after it.
 OPTIONAL_HOMES: dict[str, set[str]] = {
-    "albumentations": {"data/augment.py"},
-    "cv2": {"data/augment.py", "data/scene_drawing.py"},  # comes with albumentations
-    "sklearn": {"data/digits.py"},
-    "triton": {"train/gpu_kernels.py"},  # comes with torch for a GPU
-    "scipy": {"data/devkit.py"},  # comes with scikit-learn
+    "albumentations": {"data/augment/pictures.py"},
+    "cv2": {"data/augment/pictures.py", "data/builtin/scene_drawing.py"},  # comes with albumentations
+    "sklearn": {"data/builtin/digits.py"},
+    "triton": {"train/kernels/triton_kernels.py"},  # comes with torch for a GPU
+    "scipy": {"data/layouts/devkit.py"},  # comes with scikit-learn
     "matplotlib": {"evaluate/figures.py", "bench/figure.py"},
     "lightning_fabric": {"train/devices.py"},
     # A format's package writes it in one room and runs it in another.
@@ -65,7 +65,7 @@ OPTIONAL_HOMES: dict[str, set[str]] = {
     "huggingface_hub": {"hub/huggingface.py", "hub/push.py"},
     "h5py": {"models/adapters/keras_files.py"},
 }
-IMPORTED_LATE = {"train/gpu_kernels.py", "train/fused_gpu.py", "export/executorch_lowering.py"}
+IMPORTED_LATE = {"train/kernels/triton_kernels.py", "train/kernels/fused_gpu.py", "export/executorch_lowering.py"}
 """Files that need an optional package from their first line on; imported late themselves, or by each other."""
 TORCH_GUESTS = {"runtime/executorch.py"}
 """Files of torchless rooms that import torch late, because the package they are named after takes its tensors."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hswish.data.augment import EvalTransform
+from hswish.data.augment.pictures import EvalTransform
 from hswish.runtime import interface_of, nearest_mask
 from hswish.runtime.postprocess import check_answer
 from hswish.spec.errors import ModelFileError

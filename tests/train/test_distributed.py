@@ -83,7 +83,7 @@ NORMS = """
 import copy, torch, torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from hswish.models import create_model
-from hswish.train.global_norm import with_global_norms
+from hswish.train.kernels.global_norm import with_global_norms
 dist.init_process_group("gloo")
 rank = dist.get_rank()
 torch.manual_seed(0)

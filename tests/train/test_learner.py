@@ -20,7 +20,7 @@ from hswish.train import Recipe
 from hswish.train import learner as learner_module
 from hswish.train.devices import Devices
 from hswish.train.learner import Learner, Lesson, NotFinite
-from hswish.train.teacher import Teacher
+from hswish.train.teachers.teacher import Teacher
 
 PLAIN = Recipe(ema_decay=0.0, dropout=0.0, label_smoothing=0.0, clip_norm=0.0, optimizer="sgd", momentum=0.0, lr=0.1)
 

@@ -11,7 +11,7 @@ import torch
 
 from hswish.models import DescribedModule, create_model
 from hswish.train import Recipe
-from hswish.train.teachers import open_teachers
+from hswish.train.teachers.several import open_teachers
 from zoo.plain.files import write
 from zoo.plain.learning import DEEP, SHALLOW, Course, learn, shifted
 from zoo.plain.network import Group, Plain

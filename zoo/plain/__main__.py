@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from hswish.data import DataSource, open_data
-from hswish.data.eval_loader import EvalLoader
+from hswish.data.loading.eval_loader import EvalLoader
 from hswish.spec.preprocess import Preprocess
 from zoo.plain.files import write
 from zoo.plain.learning import BATCH, DEEP, SHALLOW, learn

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from hswish.data.mixing import mix
+from hswish.data.augment.mixing import mix
 from zoo.plain.network import Plain
 
 BATCH, SHIFT = 1024, 3
@@ -30,7 +30,7 @@ class Course:
     smoothing: float
     """of labels"""
     mixed: float
-    """mixup and cutmix of half of the batches: see `hswish.data.mixing.mix`"""
+    """mixup and cutmix of half of the batches: see `hswish.data.augment.mixing.mix`"""
 
 
 SHALLOW = Course((64, 256, 256), deep=False, epochs=18, lr=11.5, weight_decay=0.0153, smoothing=0.2, mixed=0.0)

@@ -32,7 +32,7 @@ def shard_command(
       hswish train https://data.example.org/shards --model mobilenet_v3_large
     """
     from hswish.data import open_data
-    from hswish.data.sharding import write_shards
+    from hswish.data.shards.writing import write_shards
 
     source = open_data(data, seed=seed)
     if source.made_splits:

@@ -1,11 +1,11 @@
 """Data sets on disk, joint augmentation of pictures and masks, and batches.
 
     opening  ->  DataSource  ->  PictureDataset + transform  ->  TrainLoader, EvalLoader
-    (layouts, splits,   (source)            (dataset, augment)         (loader, eval_loader)
-     shards)
+    (layouts/, shards/,  (source)           (dataset, augment/)        (loading/)
+     builtin/, splits)
 
-What training alone uses imports torch (`loader`, `held`, `mixing`, `batch_augment`, `workers`, ...), only `augment`
-albumentations and only `digits` scikit-learn; every name here loads its file when it is first used.
+What training alone uses imports torch (in `loading/` and `augment/`), only `augment.pictures` albumentations and only
+`builtin.digits` scikit-learn; every name here loads its file when it is first used.
 """
 
 from __future__ import annotations
@@ -14,37 +14,38 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hswish.data.augment import Augment, EvalTransform, TrainTransform
+    from hswish.data.augment import Augment
+    from hswish.data.augment.pictures import EvalTransform, TrainTransform
     from hswish.data.dataset import PictureDataset, Sample, train_dataset
-    from hswish.data.eval_loader import EvalBatch, EvalLoader
-    from hswish.data.held import HeldLoader
-    from hswish.data.loader import Batch, TrainLoader
+    from hswish.data.loading.eval_loader import EvalBatch, EvalLoader
+    from hswish.data.loading.held import HeldLoader
+    from hswish.data.loading.loader import Batch, TrainLoader
+    from hswish.data.loading.workers import default_workers
     from hswish.data.opening import BUILT_IN, open_data
     from hswish.data.problems import BadFile, raise_fatal, too_many_bad
     from hswish.data.source import DataSource, Hints, Item
     from hswish.data.statistics import WeightRule, class_frequencies, class_weights
-    from hswish.data.workers import default_workers
 
 _HOMES = {
     "Augment": "augment",
     "BUILT_IN": "opening",
     "BadFile": "problems",
-    "Batch": "loader",
+    "Batch": "loading.loader",
     "DataSource": "source",
-    "EvalBatch": "eval_loader",
-    "EvalLoader": "eval_loader",
-    "EvalTransform": "augment",
-    "HeldLoader": "held",
+    "EvalBatch": "loading.eval_loader",
+    "EvalLoader": "loading.eval_loader",
+    "EvalTransform": "augment.pictures",
+    "HeldLoader": "loading.held",
     "Hints": "source",
     "Item": "source",
     "PictureDataset": "dataset",
     "Sample": "dataset",
-    "TrainLoader": "loader",
-    "TrainTransform": "augment",
+    "TrainLoader": "loading.loader",
+    "TrainTransform": "augment.pictures",
     "WeightRule": "statistics",
     "class_frequencies": "statistics",
     "class_weights": "statistics",
-    "default_workers": "workers",
+    "default_workers": "loading.workers",
     "open_data": "opening",
     "raise_fatal": "problems",
     "too_many_bad": "problems",

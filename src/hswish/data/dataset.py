@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hswish.data.augment import Augment, TrainTransform, Transform
+from hswish.data.augment.pictures import TrainTransform, Transform
+from hswish.data.augment.rare_things import RareThings
+from hswish.data.augment.settings import Augment
 from hswish.data.problems import BadFile
-from hswish.data.rare_things import RareThings
 from hswish.data.source import DataSource
 from hswish.data.splits import stable_hash
 from hswish.spec.errors import DataError, PictureError

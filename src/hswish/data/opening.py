@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Hashable
 from pathlib import Path
 
-from hswish.data.layout_base import UNSPLIT
-from hswish.data.layouts import read_layout
+from hswish.data.layouts.base import UNSPLIT
+from hswish.data.layouts.recognise import read_layout
 from hswish.data.problems import too_many_bad
-from hswish.data.shard_index import ShardIndex
-from hswish.data.shard_store import (
+from hswish.data.shards.index import ShardIndex
+from hswish.data.shards.store import (
     ShardStore,
     folder_address,
     is_sharded,
@@ -80,10 +80,10 @@ def _open_built_in(name: str, task: Task | None, seed: int) -> DataSource:
         other = next(other for other, kind in BUILT_IN.items() if kind == task)
         raise DataError(f"{name}: is for {BUILT_IN[name]}, not {task}; use {other}")
     if name == "digits":
-        from hswish.data.digits import open_digits
+        from hswish.data.builtin.digits import open_digits
 
         return open_digits(seed)
-    from hswish.data.digit_scenes import open_digit_scenes
+    from hswish.data.builtin.digit_scenes import open_digit_scenes
 
     return open_digit_scenes(seed)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hswish.data.eval_loader import EvalBatch, EvalLoader
+from hswish.data.loading.eval_loader import EvalBatch, EvalLoader
 from hswish.data.problems import raise_fatal, too_many_bad
 from hswish.data.source import DataSource
 from hswish.evaluate.class_names import match_classes

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 
 from hswish.data import Batch, class_frequencies, raise_fatal, too_many_bad
+from hswish.data.loading.workers import worker_deaths
 from hswish.data.source import DataSource, evenly
-from hswish.data.workers import worker_deaths
 from hswish.evaluate import Fed, augmented_page, evaluate
 from hswish.models.engine import TorchEngine
 from hswish.spec.errors import DataError, HswishError, PictureError
 from hswish.train.learner import NotFinite
 from hswish.train.loop import Trainer
-from hswish.train.schedule import learning_rate
+from hswish.train.optim.schedule import learning_rate
 
 _LOOKED_AT = 500
 """Pictures of a split that are read in full, evenly spaced."""

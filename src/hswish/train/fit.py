@@ -19,7 +19,7 @@ from hswish.train.prepare import build_model, build_trainer, prepared
 from hswish.train.recipe import Recipe
 from hswish.train.reporter import Reporter
 from hswish.train.run_folder import RunConfig, RunFolder
-from hswish.train.teachers import open_teachers
+from hswish.train.teachers.several import open_teachers
 
 
 @dataclass(frozen=True, kw_only=True)

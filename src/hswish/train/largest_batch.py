@@ -17,7 +17,7 @@ from hswish.spec.memory import free_bytes
 from hswish.train.devices import Devices
 from hswish.train.learner import Learner
 from hswish.train.recipe import Recipe
-from hswish.train.teachers import AnyTeacher
+from hswish.train.teachers.several import AnyTeacher
 
 _SHARE = 0.8
 """Part of the free memory that a step may take; the rest is for loaders, validation and bad luck."""

@@ -16,22 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from hswish.data import Batch
-from hswish.data.mixing import mix
-from hswish.data.recorded import Recorded
+from hswish.data.augment.mixing import mix
+from hswish.data.loading.recorded import Recorded
 from hswish.models import DescribedModule
 from hswish.models.engine import channels_last
 from hswish.models.segmenter import Segmenter
 from hswish.spec.errors import OptionError
-from hswish.train.average import Average
 from hswish.train.devices import Devices
 from hswish.train.drop_path import add_drop_path
-from hswish.train.fused import fuse
-from hswish.train.global_norm import with_global_norms
-from hswish.train.loss import Criterion, Totals
-from hswish.train.masks import Grid, SegmenterInTraining
-from hswish.train.optim import build_optimizer, keep_rates_on, set_learning_rate
+from hswish.train.kernels.fused import fuse
+from hswish.train.kernels.global_norm import with_global_norms
+from hswish.train.losses.loss import Criterion, Totals
+from hswish.train.losses.masks import Grid, SegmenterInTraining
+from hswish.train.optim.average import Average
+from hswish.train.optim.optimizer import build_optimizer, keep_rates_on, set_learning_rate
 from hswish.train.recipe import Recipe
-from hswish.train.teachers import AnyTeacher
+from hswish.train.teachers.several import AnyTeacher
 
 
 class NotFinite(ArithmeticError):  # noqa: N818 - what happened, in a word

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from hswish.data import BadFile, Batch, DataSource, HeldLoader, PictureDataset, TrainLoader, raise_fatal, too_many_bad
+from hswish.data.loading.workers import worker_deaths
 from hswish.data.problems import TooManyBad
-from hswish.data.workers import worker_deaths
 from hswish.evaluate import Evaluation, evaluate
 from hswish.models import DescribedModule, load, save
 from hswish.models.engine import TorchEngine, channels_last
@@ -26,13 +26,13 @@ from hswish.train.devices import lost_processes
 from hswish.train.interrupt import Interrupted, StopRequest
 from hswish.train.kept_batch import keep_batch
 from hswish.train.learner import Learner, NotFinite
+from hswish.train.optim.schedule import learning_rate
 from hswish.train.pictures import RunPictures
 from hswish.train.processor import share_cores
 from hswish.train.recalibrate import recalibrate
 from hswish.train.recipe import Recipe
 from hswish.train.reporter import Reporter
 from hswish.train.run_folder import RunFolder
-from hswish.train.schedule import learning_rate
 from hswish.train.standing import Standing
 
 _CHECKPOINT_SECONDS = 300.0

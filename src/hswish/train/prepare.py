@@ -34,7 +34,7 @@ from hswish.train.recipe_files import load_recipe
 from hswish.train.reporter import Reporter
 from hswish.train.run_folder import RunConfig, RunFolder
 from hswish.train.sizes import choose_preprocess
-from hswish.train.teachers import AnyTeacher, examine, open_teachers
+from hswish.train.teachers.several import AnyTeacher, examine, open_teachers
 from hswish.train.transfer import inherited_options, not_inherited, transfer
 
 _RECIPE_OF = {

@@ -31,8 +31,8 @@ from hswish.spec.files import append_line, explain_os_error, write_aside, write_
 from hswish.spec.folder_lock import alone_in
 from hswish.spec.preprocess import Preprocess
 from hswish.train.devices import started_by
-from hswish.train.exported_teacher import SUFFIX as PROGRAM
 from hswish.train.recipe import Recipe
+from hswish.train.teachers.exported import SUFFIX as PROGRAM
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""What a step minimises: `loss` adds up what the other files compute."""
