@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from hswish.spec.errors import OptionError
 from hswish.train.devices import Devices
@@ -51,3 +52,12 @@ def test_one_process_is_one(monkeypatch: pytest.MonkeyPatch, values: dict[str, s
 def test_a_run_goes_on_as_it_was_started(monkeypatch: pytest.MonkeyPatch, values: dict[str, str], command: str) -> None:
     set_all(monkeypatch, values)
     assert RunFolder(Path("runs/my pets")).resume_command == f"{command} --resume 'runs/my pets'"
+
+
+def test_fp16_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning would compute in bfloat16 instead, without the loss scale that 16-mixed is about."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(OptionError, match=r"16-mixed needs a GPU.*--set precision=bf16-mixed"):
+        Devices("16-mixed")
+    assert Devices("bf16-mixed").scaler is None

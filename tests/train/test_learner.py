@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -111,6 +111,17 @@ def test_a_step_that_cannot_be_made_changes_nothing(broken: str) -> None:
         for key, value in before[part].items():
             assert torch.equal(value, after[part][key]), key
     assert before["optimizer"]["state"][0]["step"] == after["optimizer"]["state"][0]["step"]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_an_infinite_gradient_is_found_wherever_no_loss_is_scaled(precision: Literal["32-true", "bf16-mixed"]) -> None:
+    """Whatever the recipe calls its precision: without a scale there is none that could have been too large."""
+    made = Learner(network(), PLAIN.with_changes({"precision": "16-mixed", "kernels": "torch"}), Devices(precision))
+    made.begin_epoch(0)
+    made.model.head.classifier.weight.register_hook(lambda gradient: gradient * float("inf"))  # type: ignore[union-attr]
+    with pytest.raises(NotFinite, match="gradient"):
+        made.step([batch(4)], 0, lr=0.01)
+    assert all(weight.isfinite().all() for weight in made.model.parameters())
 
 
 def test_mixing_is_a_function_of_the_step() -> None:

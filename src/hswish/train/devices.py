@@ -71,10 +71,16 @@ class Devices:
         local_world_size: how many of them are on this machine.
 
     Raises:
-        OptionError: the environment speaks of several processes, but torchrun has started none.
+        OptionError: the environment speaks of several processes, but torchrun has started none; or fp16 without a GPU.
     """
 
     def __init__(self, precision: Precision = "32-true") -> None:
+        if precision == "16-mixed" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+            # Lightning would take bfloat16 in its place, without a loss scale, and hardly say so.
+            raise OptionError(
+                "precision=16-mixed needs a GPU, and there is none here; use --set precision=bf16-mixed "
+                "(a run that began with 16-mixed goes on where there is a GPU)"
+            )
         if torch.cuda.is_available():
             # Products in TF32, as torch has convolutions anyway; without a choice Lightning asks for one in every run.
             torch.set_float32_matmul_precision("high")
@@ -102,6 +108,12 @@ class Devices:
     @property
     def device(self) -> torch.device:
         return self.fabric.device
+
+    @property
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """What scales the loss of fp16, so that small gradients are not lost; None in other precisions."""
+        scaler: torch.amp.GradScaler | None = getattr(self.fabric.strategy.precision, "scaler", None)
+        return scaler
 
     @property
     def leads(self) -> bool:
@@ -157,9 +169,8 @@ class Devices:
 
     def forget_step(self) -> None:
         """Leave out a step whose gradients are there: the loss scale of fp16 takes note of them, as it must of each."""
-        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
-        if scaler is not None:
-            scaler.update()
+        if self.scaler is not None:
+            self.scaler.update()
 
 
 @contextmanager

@@ -184,10 +184,10 @@ class Learner:
         return Step(loss, round(pictures))
 
     def _check(self, loss: float, norm: float) -> None:
-        """Raises NotFinite; in fp16 a norm that is not finite only means that the loss scale must fall."""
+        """Raises NotFinite; where a loss is scaled, a norm that is not finite only means that the scale must fall."""
         if not math.isfinite(loss):
             raise NotFinite("loss", loss)
-        if self.recipe.precision != "16-mixed" and not math.isfinite(norm):
+        if self.devices.scaler is None and not math.isfinite(norm):
             raise NotFinite("gradient", norm)
 
     def _update(self) -> Tensor:
