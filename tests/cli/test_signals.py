@@ -68,6 +68,33 @@ def stop(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> tuple
     return out.decode(), err.decode()
 
 
+LOADING = """
+import os, sys, time
+from importlib.machinery import ExtensionFileLoader
+from hswish.cli import app, main
+number = int(sys.argv.pop(1))
+class Compiled(ExtensionFileLoader):
+    def exec_module(self, module):
+        os.kill(os.getpid(), number)
+        time.sleep(0.1)
+        print("loaded", flush=True)
+def command(*words, **options):
+    Compiled("name", "path").exec_module(None)
+    time.sleep(10)
+    print("done")
+app.app = command
+main()
+"""
+"""A command whose signal comes while a module of C++, here a stand-in, runs Python code."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_compiled_module_is_loaded_first(number: signal.Signals, tmp_path: Path) -> None:
+    """An exception in there would come to C++, which ends the process with words of its own."""
+    out, err = start(number.value, cwd=tmp_path, code=LOADING).communicate(timeout=PATIENCE_S)
+    assert (out.decode(), err.decode()) == ("loaded\n", "error: interrupted\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_training_is_stopped_and_resumed(
     number: int, made: Path, uninterrupted: Path, tmp_path: Path, hswish_cli

@@ -12,7 +12,9 @@ import os
 import re
 import signal
 import sys
+import threading
 import warnings
+from importlib.machinery import ExtensionFileLoader
 from types import FrameType
 
 import typer
@@ -22,12 +24,13 @@ from hswish.spec.errors import HswishError
 
 BAD_INPUT = 2
 """exit status of every error the user can put right"""
+_SIGNAL_AGAIN_S = 0.02
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 2 on bad input, 1 on a fault of ours."""
     _mend_streams()
-    _heed_termination()
+    _heed_signals()
     if not sys.warnoptions and not os.environ.get("HSWISH_DEBUG"):
         warnings.simplefilter("ignore")  # libraries' words to programmers
     sys.exit(run(arguments))
@@ -94,16 +97,37 @@ def _mend_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _heed_termination() -> None:
-    """SIGTERM ends a command as Ctrl-C does, so that no half-written file or folder stays behind."""
+def _heed_signals() -> None:
+    """SIGTERM ends a command as Ctrl-C does, so that no half-written file or folder stays behind.
+
+    Both wait until a compiled module is loaded: one that is interrupted by an exception while it runs Python code of
+    its own may know no other way than to abort the process.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a batch system may send several: cleaning up is not to be disturbed
+        if _loads_compiled_module(frame):
+            again = threading.Timer(_SIGNAL_AGAIN_S, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
+        if number == signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)  # a batch system may send several: cleaning up is not to be disturbed
         raise KeyboardInterrupt
 
     with contextlib.suppress(ValueError):  # signals belong to the main thread
-        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, stop)
+        for number, usual in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+            if signal.getsignal(number) == usual:
+                signal.signal(number, stop)
+
+
+def _loads_compiled_module(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name in ("create_module", "exec_module") and isinstance(
+            frame.f_locals.get("self"), ExtensionFileLoader
+        ):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _silence_stdout_if_full(error: OSError) -> None:
