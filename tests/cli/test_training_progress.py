@@ -21,6 +21,21 @@ def test_time_left_counts_the_part_of_an_epoch_that_was_run(
     assert f"  {left} left" in capsys.readouterr().err
 
 
+def test_no_time_is_left_by_an_epoch_of_which_nothing_was_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """The run was stopped in the validation of epoch 6: what it took says nothing of the epochs to come."""
+    progress = TrainingProgress()
+    progress.start_epoch(6, 10, 100, 100)
+    progress.end_epoch({"epoch": 6, "loss": 1.0, "top1": 0.5, "pictures_per_second": 0.0})
+    assert capsys.readouterr().err == "epoch 6/10  loss 1.0000  top1 0.5000  0 pictures/s\n"
+
+
+def test_an_epoch_whose_steps_were_all_skipped_has_no_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = TrainingProgress()
+    progress.start_epoch(1, 4, 100, 0)
+    progress.end_epoch({"epoch": 1, "loss": None, "lr": 0.1, "pictures_per_second": 0.0})
+    assert capsys.readouterr().err.startswith("epoch 1/4  0 pictures/s  ")
+
+
 def test_an_epoch_without_a_validation_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     progress = TrainingProgress()
     progress.start_epoch(1, 4, 100, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 import threading
 
@@ -81,6 +82,23 @@ def test_tensorboard_shows_a_resumed_run_as_one(squares, tmp_path):
     assert [event.step for event in events.Scalars("epoch/miou")] == [4, 8, 12, 16, 20, 24]
     assert [event.value for event in events.Scalars("epoch/miou")] == pytest.approx([row["miou"] for row in rows])
     assert [event.step for event in events.Scalars("step/loss")] == [10, 20]
+
+
+def test_a_class_may_have_a_name_that_is_no_text(tmp_path):
+    """As a folder on a disk may, whose name is then no UTF-8."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from hswish.train.tensorboard import TensorBoard
+
+    board = TensorBoard()
+    board.start_run(tmp_path)
+    board.start_epoch(1, 1, 1, 0)
+    board.end_epoch({"epoch": 1, "loss": None, "per_class": {os.fsdecode(b"caf\xe9"): 0.5, "dog": None}})
+    board.end_run()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert events.Tags()["scalars"] == [r"class/caf\udce9"]
 
 
 def test_events_that_cannot_be_written_end_no_run(colours, tmp_path, capsys):

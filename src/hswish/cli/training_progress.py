@@ -76,14 +76,16 @@ class TrainingProgress(Reporter):
 
     def end_epoch(self, row: dict[str, Any]) -> None:
         shown = ("loss", "top1", "top5", "miou", "pixel_accuracy")  # the last four where it ends with a validation
-        figures = "  ".join(f"{key} {value:.4f}" for key, value in row.items() if key in shown)
-        ran = row["epoch"] - self._start  # epochs; the first may have been begun by another process
-        left = (time.monotonic() - self._began) / max(ran, 1e-9) * (self._epochs - row["epoch"])
-        self._ends = time.monotonic() + left
-        self.note(
-            f"epoch {row['epoch']}/{self._epochs}  {figures}  "
-            f"{row['pictures_per_second']:.0f} pictures/s  {duration(left)} left"
-        )
+        figures = [f"{key} {value:.4f}" for key, value in row.items() if key in shown and value is not None]
+        said = [f"epoch {row['epoch']}/{self._epochs}", *figures, f"{row['pictures_per_second']:.0f} pictures/s"]
+        ran = (
+            row["epoch"] - self._start
+        )  # epochs; the first may have been begun, or learnt to its end, by another process
+        if ran * self._steps >= 1:
+            left = (time.monotonic() - self._began) / ran * (self._epochs - row["epoch"])
+            self._ends = time.monotonic() + left
+            said.append(f"{duration(left)} left")
+        self.note("  ".join(said))
 
     def _left(self) -> str:
         """The time left to the end of the run; nothing before an epoch has been measured."""

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hswish.evaluate.lettering import drawable
 from hswish.spec.errors import MissingPackageError
 from hswish.spec.files import explain_os_error
 from hswish.train.reporter import Reporter
@@ -72,7 +73,9 @@ class TensorBoard(Reporter):
     def end_epoch(self, row: dict[str, Any]) -> None:
         """By step as well, so that all curves have one axis."""
         figures = {f"epoch/{key}": value for key, value in row.items() if isinstance(value, (int, float))}
-        figures |= {f"class/{name}": value for name, value in row.get("per_class", {}).items() if value is not None}
+        figures |= {
+            f"class/{drawable(name)}": value for name, value in row.get("per_class", {}).items() if value is not None
+        }
         figures.pop("epoch/epoch", None)
         self._add(figures)
         with self._writing():
