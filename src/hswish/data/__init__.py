@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hswish.data.opening import BUILT_IN, open_data
     from hswish.data.problems import BadFile, raise_fatal, too_many_bad
     from hswish.data.source import DataSource, Hints, Item
-    from hswish.data.statistics import WeightRule, class_frequencies, class_weights
+    from hswish.data.statistics import WeightRule, class_frequencies, class_weights, loss_weights
 
 _HOMES = {
     "Augment": "augment",
@@ -46,6 +46,7 @@ _HOMES = {
     "class_frequencies": "statistics",
     "class_weights": "statistics",
     "default_workers": "loading.workers",
+    "loss_weights": "statistics",
     "open_data": "opening",
     "raise_fatal": "problems",
     "too_many_bad": "problems",
@@ -72,6 +73,7 @@ __all__ = [
     "class_frequencies",
     "class_weights",
     "default_workers",
+    "loss_weights",
     "open_data",
     "raise_fatal",
     "too_many_bad",

@@ -110,7 +110,7 @@ def _of_shards(index: ShardIndex, location: str, skipped: dict[str, str], task: 
         skipped=tuple(sorted(skipped.items())),
         hints=index.hints,
         sharded=True,
-        known=Known(usual_size=index.usual_size, frequencies=index.frequencies),
+        known=Known(usual_size=index.usual_size, frequencies=index.frequencies, areas=index.areas),
     )
 
 

@@ -49,6 +49,8 @@ class Known:
     """median (height, width) in pixels"""
     frequencies: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """labelled pixels of each class by split"""
+    areas: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """all pixels of the pictures in which each class occurs, by split"""
 
 
 class Reader(Protocol):
@@ -206,9 +208,13 @@ class DataSource:
 
     def divided(self, splits: dict[str, tuple[Item, ...]], made: str) -> DataSource:
         """This data set with other splits, which the sentence `made` explains."""
-        known = self.known.frequencies
-        same = {split: known[split] for split in known if splits.get(split) == self.splits.get(split)}
-        return replace(self, splits=splits, made_splits=made, known=replace(self.known, frequencies=same))
+        same = {split for split in splits if splits[split] == self.splits.get(split)}
+        frequencies, areas = (
+            {split: counts for split, counts in known.items() if split in same}
+            for known in (self.known.frequencies, self.known.areas)
+        )
+        known = replace(self.known, frequencies=frequencies, areas=areas)
+        return replace(self, splits=splits, made_splits=made, known=known)
 
 
 def shard_of(name: str) -> str:

@@ -16,7 +16,7 @@ from hswish.data import (
     BUILT_IN,
     DataSource,
     class_frequencies,
-    class_weights,
+    loss_weights,
     open_data,
     train_dataset,
 )
@@ -210,10 +210,10 @@ def _class_weights(source: DataSource, recipe: Recipe) -> torch.Tensor | None:
     Reads every mask, also of val: contradictions show now, not in hours.
     """
     weights = None
-    if source.task == "segmentation" or recipe.class_weights != "none":
-        frequencies = class_frequencies(source, "train")
-        if recipe.class_weights != "none":
-            weights = torch.from_numpy(class_weights(frequencies, recipe.class_weights))
+    if recipe.class_weights != "none":
+        weights = torch.from_numpy(loss_weights(source, "train", recipe.class_weights))
+    elif source.task == "segmentation":
+        class_frequencies(source, "train")
     if source.task == "segmentation":
         class_frequencies(source, "val")
     return weights

@@ -89,6 +89,8 @@ class ShardIndex:
     """median (height, width) in pixels"""
     frequencies: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """labelled pixels of each class by split, for segmentation"""
+    areas: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """all pixels of the pictures in which each class occurs, by split; older indexes do not say them"""
     hints: Hints = field(default_factory=Hints)
     made_splits: str | None = None
     """what was held out when the shards were made, as a sentence"""
@@ -99,6 +101,7 @@ class ShardIndex:
             split: {
                 "count": sum(len(shard.records) for shard in shards),
                 "frequencies": list(self.frequencies.get(split, ())),
+                "areas": list(self.areas.get(split, ())),
                 "shards": [_shard_to_dict(shard) for shard in shards],
             }
             for split, shards in self.splits.items()
@@ -158,14 +161,17 @@ def _from_dict(document: Mapping[str, Any]) -> ShardIndex:
         classes=classes,
         splits=splits,
         usual_size=None if size is None else (_natural(size[0]), _natural(size[1])),
-        frequencies={
-            split: tuple(_natural(count) for count in held["frequencies"])
-            for split, held in document["splits"].items()
-            if len(held["frequencies"]) == len(classes)
-        },
+        frequencies=_by_class(document["splits"], "frequencies", len(classes)),
+        areas=_by_class(document["splits"], "areas", len(classes)),
         hints=Hints(mirror=bool(document["hints"]["mirror"]), background=bool(document["hints"]["background"])),
         made_splits=document["made_splits"] and str(document["made_splits"]),
     )
+
+
+def _by_class(splits: Mapping[str, Any], key: str, classes: int) -> dict[str, tuple[int, ...]]:
+    """The counts of each class by split, of those splits that say them."""
+    said = {split: held.get(key, ()) for split, held in splits.items()}
+    return {split: tuple(map(_natural, counts)) for split, counts in said.items() if len(counts) == classes}
 
 
 def _shard_to_dict(shard: Shard) -> dict[str, Any]:

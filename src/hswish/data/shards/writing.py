@@ -32,6 +32,7 @@ from hswish.data.shards.index import INDEX_FILE, Record, Shard, ShardIndex
 from hswish.data.shards.scan import CLASS, MASKS, scan_shard
 from hswish.data.source import DataSource, Item
 from hswish.data.splits import stable_hash
+from hswish.data.statistics import class_areas, pixel_counts
 from hswish.data.tree import CLASSES_FILE, Tree
 from hswish.spec.errors import OptionError, PictureError
 from hswish.spec.files import write_aside, write_text
@@ -57,8 +58,8 @@ class _Sample:
     members: dict[str, bytes]
     """bytes by extension, the picture first"""
     label: int | None
-    pixels: NDArray[np.int64] | int = 0
-    """labelled pixels of each class, (K,), for segmentation"""
+    pixels: NDArray[np.int64] | None = None
+    """the mask's `pixel_counts`, (K + 1,), for segmentation"""
 
     @property
     def room(self) -> int:
@@ -110,10 +111,11 @@ def _write_all(
     total = sum(map(len, source.splits.values()))
     splits: dict[str, tuple[Shard, ...]] = {}
     frequencies: dict[str, tuple[int, ...]] = {}
+    areas: dict[str, tuple[int, ...]] = {}
     done = itertools.count(1)
     for split, items in source.splits.items():
         order = sorted(items, key=lambda item: stable_hash(seed, item.picture)) if split == "train" else items
-        pixels = np.zeros(len(source.classes), np.int64)
+        pixels, area = np.zeros((2, len(source.classes)), np.int64)
         samples = _Ahead(_samples(source, order, bad))
         shards: list[Shard] = []
         while samples.next is not None:
@@ -121,13 +123,15 @@ def _write_all(
                 while samples.next is not None and writer.has_room(samples.next, shard_bytes):
                     sample = samples.take()
                     writer.add(sample)
-                    pixels += sample.pixels
+                    if sample.pixels is not None:
+                        pixels += sample.pixels[:-1]
+                        area += class_areas(sample.pixels[None])
                     if progress is not None:
                         progress(next(done) + len(bad), total)
             shards.append(writer.shard())
         splits[split] = tuple(shards)
         if source.task == "segmentation":
-            frequencies[split] = tuple(pixels.tolist())
+            frequencies[split], areas[split] = tuple(pixels.tolist()), tuple(area.tolist())
     too_many_bad(bad, total)
     return ShardIndex(
         name=source.name,
@@ -136,6 +140,7 @@ def _write_all(
         splits=splits,
         usual_size=source.median_size(),
         frequencies=frequencies,
+        areas=areas,
         hints=source.hints,
         made_splits=source.made_splits,
     )
@@ -168,9 +173,8 @@ def _read(source: DataSource, item: Item, taken: set[str]) -> _Sample:
         return _Sample(_key(item.picture, taken), {suffix: data, CLASS: str(item.target).encode()}, item.target)
     mask = source.read_mask(item)
     source.check_mask(item, mask, size)
-    pixels = np.bincount(mask.ravel(), minlength=256)[: len(source.classes)]
     members = {suffix: data, MASKS[0]: _png(Image.fromarray(mask))}
-    return _Sample(_key(item.picture, taken), members, None, pixels)
+    return _Sample(_key(item.picture, taken), members, None, pixel_counts(mask, len(source.classes)))
 
 
 class _Ahead:
