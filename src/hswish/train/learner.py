@@ -27,7 +27,7 @@ from hswish.train.drop_path import add_drop_path
 from hswish.train.kernels.fused import fuse
 from hswish.train.kernels.global_norm import with_global_norms
 from hswish.train.losses.loss import Criterion, Totals
-from hswish.train.losses.masks import Grid, SegmenterInTraining
+from hswish.train.losses.masks import Grid, SegmenterInTraining, check_strides
 from hswish.train.optim.average import Average
 from hswish.train.optim.optimizer import build_optimizer, keep_rates_on, set_learning_rate
 from hswish.train.recipe import Recipe
@@ -105,6 +105,8 @@ class Learner:
         self._mixes = bool(recipe.mixup or recipe.cutmix)
         if recipe.mixup and task != "classification":
             raise OptionError("mixup is for classification: a pixel has one class; cutmix mixes masks too")
+        if task == "segmentation":
+            check_strides(recipe.loss, model.preprocess.height, model.preprocess.width)
         self.model = channels_last(model).to(devices.device)
         self.average = Average(self.model, recipe.ema_decay) if recipe.ema_decay else None
         if recipe.drop_path:

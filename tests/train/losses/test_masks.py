@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hswish.models.lraspp import upsample
-from hswish.train.losses.masks import Grid, upsample_on
+from hswish.spec.errors import OptionError
+from hswish.train.losses.masks import Grid, check_strides, upsample_on
+from hswish.train.recipe_groups import Loss
 
 sides = st.integers(1, 9)
 
@@ -55,3 +57,14 @@ def test_logits_in_low_precision_are_enlarged_in_full(stride: int) -> None:
         found = upsample_on(logits, (24, 32), Grid(stride))
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, Grid(stride).of(upsample(logits.float(), torch.empty(1, 1, 24, 32))))
+
+
+@pytest.mark.parametrize("name", ["stride", "region_stride"])
+def test_a_stride_past_the_input_is_refused(name: str) -> None:
+    """Up to the shorter side every grid has a pixel; past it, some have none, and nothing would say so."""
+    check_strides(Loss(region="dice", **{name: 24}), 24, 32)
+    grids = [(top, left) for top in range(24) for left in range(24)]
+    assert all(Grid(24, *corner).of(torch.empty(24, 32)).numel() for corner in grids)
+    with pytest.raises(OptionError, match=rf"loss\.{name}=25 .*24x32 pixels.*--set loss\.{name}=2, or 24 at most"):
+        check_strides(Loss(region="dice", **{name: 25}), 24, 32)
+    check_strides(Loss(region_stride=99), 24, 32)  # of no region

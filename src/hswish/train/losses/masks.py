@@ -15,6 +15,20 @@ from torch import Tensor, nn
 
 from hswish.models.lraspp import upsample
 from hswish.models.segmenter import Segmenter
+from hswish.spec.errors import OptionError
+from hswish.train.recipe_groups import Loss
+
+
+def check_strides(loss: Loss, height: int, width: int) -> None:
+    """Raises OptionError: a stride of `loss` leads past an input of so many pixels, where most steps would see none."""
+    side = min(height, width)
+    used = ("stride", "region_stride") if loss.region != "none" else ("stride",)
+    for name in used:
+        if getattr(loss, name) > side:
+            raise OptionError(
+                f"loss.{name}={getattr(loss, name)} is more than the input's {height}x{width} pixels have rows or "
+                f"columns, so steps would learn from no pixel; use --set loss.{name}={min(2, side)}, or {side} at most"
+            )
 
 
 class Grid(NamedTuple):
