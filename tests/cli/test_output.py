@@ -144,3 +144,18 @@ def test_a_warm_network_answers_alike(made: Path, classifier: Path, hswish_cli) 
         found.append({key: value for key, value in json.loads(line).items() if key != "time_ms"})
     assert found[0] == found[1]
     hswish_cli("predict", classifier, picture, "--warm-up", -1).error("--warm-up")
+
+
+@pytest.mark.parametrize(
+    ("started", "printed"),
+    [({"RANK": "1"}, True), ({"RANK": "0", "TORCHELASTIC_RUN_ID": "none"}, True),
+     ({"RANK": "1", "TORCHELASTIC_RUN_ID": "none"}, False)],
+)  # fmt: skip
+def test_only_torchrun_silences_a_process(
+    started: dict[str, str], printed: bool, made: Path, tmp_path: Path, hswish_cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue may number its jobs by RANK, too."""
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    done = hswish_cli("train", made / "pictures", "-m", "mobilenet_v3_small", *QUICK, "-o", tmp_path / "run", "--json")
+    assert bool(done.success().out) == printed

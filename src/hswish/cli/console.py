@@ -73,7 +73,7 @@ def print_error(message: str) -> None:
 
 def speaks() -> bool:
     """Whether this process prints results: of those that torchrun started, the first one does."""
-    return os.environ.get("RANK", "0") == "0"
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def print_warning(message: str) -> None:
