@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,31 @@ def test_a_recipe_file_that_is_none_is_named(tmp_path: Path, text: str) -> None:
 def test_values_out_of_range_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(OptionError):
         Recipe(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("held", "false", "True or False"),
+        ("compiled", 0, "True or False"),
+        ("model_options", None, "a dict"),
+        ("augment", {"mirror": 0.5}, r"Augment\(\.\.\.\)"),
+        ("loss", "focal", r"Loss\(\.\.\.\)"),
+        ("finetune", None, r"FineTuning\(\.\.\.\)"),
+        ("distill", "big.onnx", r"Distillation\(\.\.\.\)"),
+        ("label_smoothing", "0.1", "a number"),
+        ("dropout", True, "a number"),
+        ("licence", None, "a text"),
+    ],
+)
+def test_values_of_another_type_are_refused_by_name(name: str, value: object, wanted: str) -> None:
+    """In a recipe file, and in config.json as far as it keeps the groups apart."""
+    said = rf"^{name} must be {wanted}, not {re.escape(repr(value))}($|; .*with_changes)"
+    with pytest.raises(OptionError, match=said):
+        Recipe(**{name: value})  # type: ignore[arg-type]
+    if name not in PARTS:
+        with pytest.raises(OptionError, match=said):
+            Recipe.from_dict({**Recipe().to_dict(), name: value})
 
 
 def test_changes_reach_the_recipe_and_its_augmentation() -> None:

@@ -11,7 +11,15 @@ from typing import Any, Literal
 
 from hswish.data import Augment, WeightRule
 from hswish.spec.errors import OptionError, unknown_name
-from hswish.train.recipe_groups import Distillation, FineTuning, Loss, check_choices, check_number, parse_value
+from hswish.train.recipe_groups import (
+    Distillation,
+    FineTuning,
+    Loss,
+    check_choices,
+    check_number,
+    check_types,
+    parse_value,
+)
 
 OptimizerName = Literal["sgd", "rmsprop", "adamw"]
 ScheduleName = Literal["cosine", "poly", "step", "constant"]
@@ -22,7 +30,7 @@ class Recipe:
     """How a network is trained.
 
     Raises:
-        OptionError: a value is out of range.
+        OptionError: a value is out of range, or of another type.
     """
 
     epochs: int = 60
@@ -130,6 +138,7 @@ class Recipe:
         for name in ("height", "width"):
             if getattr(self, name) is not None:
                 check_number(self, name, least=8, whole=True)
+        check_types(self)
         for name in ("label_smoothing", "ema_decay", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
                 raise OptionError(f"{name} must be in [0, 1), not {getattr(self, name)!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import types
 import typing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
 from hswish.spec.errors import OptionError, unknown_name
@@ -110,6 +110,36 @@ def check_number(record: Any, name: str, *, least: float, most: float = math.inf
         kind = "a whole number, " if whole else ""
         bounds = f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
         raise OptionError(f"{name} must be {kind}{bounds}, not {value!r}")
+
+
+_KINDS: dict[Any, tuple[type | tuple[type, ...], str]] = {
+    bool: (bool, "True or False"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    str: (str, "a text"),
+    dict: (dict, "a dict"),
+}
+"""What a value of a declared type may be, and its name."""
+
+
+def check_types(record: Any) -> None:
+    """Raises OptionError: a field is of another type than it is declared with; a text such as "false" would be true."""
+    hints = typing.get_type_hints(type(record))
+    for item in fields(record):
+        hint, value = hints[item.name], getattr(record, item.name)
+        if isinstance(hint, types.UnionType):
+            if value is None:
+                continue
+            hint = typing.get_args(hint)[0]
+        if is_dataclass(hint) and not isinstance(value, typing.cast(type, hint)):
+            group, first = typing.cast(type, hint).__name__, fields(hint)[0].name
+            raise OptionError(
+                f"{item.name} must be {group}(...), not {value!r}; a recipe's fields of a group are set by "
+                f'with_changes({{"{item.name}.{first}": ...}})'
+            )
+        kind, wanted = _KINDS.get(typing.get_origin(hint) or hint, (object, ""))
+        if not isinstance(value, kind) or (isinstance(value, bool) and hint in (int, float)):
+            raise OptionError(f"{item.name} must be {wanted}, not {value!r}")
 
 
 def check_choices(record: Any) -> None:
