@@ -109,6 +109,16 @@ def test_no_last_batch_of_one(count, size, processes, lengths):
     assert [index for batch in batches for index in batch] == list(range(sum(lengths)))
 
 
+@given(st.integers(2, 80), st.integers(1, 5), st.integers(1, 4))
+def test_several_processes_make_as_many_steps_as_one(count, share, processes):
+    """A picture that is repeated so that all have as many is no second one: 33 in batches of 16 are two steps."""
+    whole = batched(epoch_order(count, 1, 2), share * processes)
+    shares = [batched(epoch_order(count, 1, 2, rank, processes), share, processes, count) for rank in range(processes)]
+    assert {len(batches) for batches in shares} == {len(whole)}
+    for number, batch in enumerate(whole):
+        assert set().union(*(batches[number] for batches in shares)) >= set(batch)
+
+
 # ---- training ----
 
 

@@ -144,7 +144,7 @@ class HeldLoader:
         if not count or count == 1 < len(self.dataset):  # batch norm could not take the only one left
             return [[]]
         order = epoch_order(count, self.seed, epoch, self._rank, self._world_size, self._held.runs)
-        return batched(order, self.batch_size, self._world_size)
+        return batched(order, self.batch_size, self._world_size, count)
 
     def _batch(self, epoch: int, number: int, places: NDArray[np.int64], bad: tuple[BadFile, ...]) -> Batch:
         held, indices = self._held, self._held.items[places]

@@ -37,13 +37,17 @@ class Batch:
         return len(self.indices)
 
 
-def batched(order: Sequence[int], batch_size: int, processes: int = 1) -> list[list[int]]:
+def batched(order: Sequence[int], batch_size: int, processes: int = 1, count: int | None = None) -> list[list[int]]:
     """Cut into batches. A last one of a single item, all `processes` counted, is dropped, unless it is the only one.
 
     Batch norm has no variance over one picture; the item comes again in another epoch.
+
+    Args:
+        count: items of all processes, without those that are repeated so that all have as many; all differ if None.
     """
+    count = len(order) * processes if count is None else count
     batches = [list(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
-    if len(batches) > 1 and len(batches[-1]) * processes == 1 < batch_size:
+    if len(batches) > 1 and count % (batch_size * processes) == 1:
         batches.pop()
     return batches
 
@@ -101,7 +105,7 @@ class TrainLoader:
 
     def _batches(self, epoch: int) -> list[list[int]]:
         order = epoch_order(len(self.dataset), self.seed, epoch, self._rank, self._world_size, self._runs)
-        return batched(order, self.batch_size, self._world_size)
+        return batched(order, self.batch_size, self._world_size, len(self.dataset))
 
 
 def _collate_train(loaded: list[Sample | BadFile]) -> Batch:
