@@ -125,12 +125,14 @@ PAIRS = {
     # decides on which side it is, and with it a hundredth of a gradient.
     "seed": 2,
 }  # fmt: skip
+HELD = {"held": True, "width": 96, "augment.policy": "trivial", "augment.erase": 0.5}
 
 
 @pytest.mark.parametrize(
     ("model", "changes"),
     [
         ("mobilenet_v3_small", {"distill.weight": 0.5}),
+        pytest.param("mobilenet_v3_small", HELD, marks=pytest.mark.slow),
         pytest.param("lraspp_mobilenet_v3_small", PAIRS, marks=pytest.mark.slow),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,28 @@ def test_without_augmentation_the_very_batches_of_the_loader(kind, classes_folde
         assert_same(
             *(list(make(root, Augment(), FITTING, **share).epoch(1)) for make in (held, loaded)),
         )
+
+
+@pytest.mark.parametrize("paste", [0.0, 0.7])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_several_processes_have_the_batches_of_one(processes, paste, scenes_folder):
+    """Order, augmentation and what is pasted: the shares of 23 items in batches of 6, put together again."""
+    root = scenes_folder({"train": 23, "val": 1})
+    for number in (2, 9):  # a class that only two pictures show
+        mask = np.zeros((12, 16), np.uint8)
+        mask[4:9, 3:11] = 2
+        Image.fromarray(mask).save(root / f"masks/train/{number:03d}.png")
+    augment = replace(VARIED, paste=paste)
+    whole = list(held(root, augment, batch_size=6).epoch(1))
+    shares = [
+        list(held(root, augment, batch_size=6 // processes, rank=rank, world_size=processes).epoch(1))
+        for rank in range(processes)
+    ]
+    assert {len(share) for share in shares} == {len(whole)} == {4}
+    for number, batch in enumerate(whole):
+        for name in ("indices", "pictures", "targets"):
+            parts = torch.stack([getattr(share[number], name) for share in shares], 1)  # they take items in turn
+            assert torch.equal(parts.flatten(0, 1)[: len(batch)], getattr(batch, name))
 
 
 @pytest.mark.parametrize("augment", [VARIED, Augment(scale=(0.7, 1.0), policy="random", hue=0.1)])

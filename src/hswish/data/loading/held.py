@@ -3,14 +3,15 @@
 A split that fits into the device's memory is decoded once and held as bytes. From then on no loading process
 is needed, and a batch costs one small copy to the device: which items, and what is random about them.
 
-As with `loader`, all of it is a function of (seed, epoch, batch), so a run resumes at any batch.
+As with `loader`, all of it is a function of (seed, epoch, batch), so a run resumes at any batch. Each of several
+processes draws for the batch of all and takes its own rows, so together they augment as one does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -69,6 +70,15 @@ class _Held:
     bad: tuple[BadFile, ...]
 
 
+class _Share(NamedTuple):
+    """What a process has of a batch of all processes."""
+
+    rows: NDArray[np.int64]
+    """(N,) which of its items"""
+    total: int
+    """how many items it has"""
+
+
 class HeldLoader:
     """Shuffled batches of a split that the device holds; to be used as a `TrainLoader`.
 
@@ -123,14 +133,14 @@ class HeldLoader:
         """
         bad = self._held.bad
         for number, places in enumerate(self._batches(epoch)[start_batch:], start_batch):
-            yield self._batch(epoch, number, np.array(places, np.int64), bad)
+            yield self._batch(epoch, number, np.array(places, np.int64), bad, self._share(number, len(places)))
             bad = ()
 
     def batch_of(self, epoch: int, indices: Sequence[int]) -> Batch:
         """The items `indices` of the split, as `epoch` might have them, in one batch; bad files are left out."""
         kept = self._held.items
         places = [place for index in indices for place in np.flatnonzero(kept == index).tolist()]
-        return self._batch(epoch, 0, np.array(places, np.int64), ())
+        return self._batch(epoch, 0, np.array(places, np.int64), (), _Share(np.arange(len(places)), len(places)))
 
     @property
     def _held(self) -> _Held:
@@ -146,26 +156,37 @@ class HeldLoader:
         order = epoch_order(count, self.seed, epoch, self._rank, self._world_size, self._held.runs)
         return batched(order, self.batch_size, self._world_size, count)
 
-    def _batch(self, epoch: int, number: int, places: NDArray[np.int64], bad: tuple[BadFile, ...]) -> Batch:
+    def _share(self, number: int, size: int) -> _Share:
+        """Which of the items of batch `number`, all processes' together, are the `size` of this one."""
+        whole = self.batch_size * self._world_size
+        total = min(whole, len(self._held.items) - number * whole)
+        # An item that is repeated, so that all processes have as many, is augmented as the batch's first ones are.
+        return _Share((self._rank + self._world_size * np.arange(size)) % max(total, 1), total)
+
+    def _batch(
+        self, epoch: int, number: int, places: NDArray[np.int64], bad: tuple[BadFile, ...], share: _Share
+    ) -> Batch:
         held, indices = self._held, self._held.items[places]
         if not len(places):
             return Batch(torch.empty(0), torch.empty(0), torch.from_numpy(indices), bad)
-        generator = np.random.default_rng((self.seed, epoch, number, self._rank))
-        pictures, targets = self._augmented(places, generator)
+        generator = np.random.default_rng((self.seed, epoch, number, 0))  # 0, as one process always had it
+        pictures, targets = self._augmented(places, generator, share)
         lenders = self.dataset.lenders
         if lenders is not None and lenders.lenders and held.targets.ndim > 1:
             sources, labels = self._borrowed(epoch, indices, places)
-            lent, shown = self._augmented(sources, generator)
+            lent, shown = self._augmented(sources, generator, share)
             things = shown == self._moved(torch.from_numpy(labels))[:, None, None]
             pictures = torch.where(things[:, None], lent, pictures)
             targets = torch.where(things, shown, targets)
         return Batch(pictures, targets, torch.from_numpy(indices), bad)
 
-    def _augmented(self, places: NDArray[np.int64], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _augmented(
+        self, places: NDArray[np.int64], generator: np.random.Generator, share: _Share
+    ) -> tuple[Tensor, Tensor]:
         """Pictures (N, C, h, w) and targets of the items at these places, augmented."""
         held = self._held
         height, width = held.pictures.shape[1:3]
-        drawn = self._moved(self.augment.draw(generator, len(places), (height, width)))
+        drawn = self._moved(self.augment.draw(generator, share.total, (height, width))[torch.from_numpy(share.rows)])
         where = self._moved(torch.from_numpy(places))
         if self._recorded is None:
             return self._picked(where, drawn)
