@@ -41,6 +41,24 @@ _MOST_CLASSES = 255
 """Up to so many classes, which is what a mask can have, each has a figure in every line of metrics.jsonl."""
 
 
+def share_of_batch(batch_size: int, processes: int) -> int:
+    """Pictures of a batch that each of the processes has.
+
+    Raises:
+        OptionError: they cannot all have as many. Resuming keeps the batch, so numbers of processes are named, too.
+    """
+    share, rest = divmod(batch_size, processes)
+    if rest:
+        fitting = [number for number in range(1, batch_size + 1) if batch_size % number == 0]
+        nearest = [number for number in fitting if number < processes][-1:]
+        nearest += [number for number in fitting if number > processes][:1]
+        raise OptionError(
+            f"batch_size is {batch_size}, no multiple of the {processes} processes; start "
+            f"{' or '.join(map(str, nearest))} of them, or begin a new run with --batch-size {(share + 1) * processes}"
+        )
+    return share
+
+
 class Trainer:
     """Has `learner` learn the train split of `source`, and keeps the run in `run`."""
 
@@ -206,7 +224,7 @@ class Trainer:
         at = self.at
         row: dict[str, Any] = {
             "epoch": at.epoch + 1,
-            "loss": at.loss_sum / max(at.pictures, 1),
+            "loss": at.loss_sum / at.pictures if at.pictures else None,  # null where no step could be made
             "lr": learning_rate((at.epoch + 1) * self.steps - 1, self.steps, self.recipe),
             "seconds": round(at.seconds, 3),
             "pictures_per_second": round(at.pictures / max(at.seconds, 1e-9), 1),
@@ -221,7 +239,7 @@ class Trainer:
             self.run_folder.append_row(row)
         if evaluation is not None:
             self._checkpoint()
-        self.reporter.end_epoch(row)
+        self.reporter.end_epoch({key: value for key, value in row.items() if value is not None})
         if evaluation is not None and self.devices.leads:
             self.pictures.after_epoch(self.learner.kept, at.epoch)
 
@@ -273,12 +291,7 @@ class Trainer:
 
     def _loader(self, rank: int, world_size: int) -> TrainLoader | HeldLoader:
         recipe = self.recipe
-        share, rest = divmod(recipe.batch_size, world_size)
-        if rest:
-            raise OptionError(
-                f"batch_size is {recipe.batch_size}, no multiple of the {world_size} processes; "
-                f"use --batch-size {(share + 1) * world_size}"
-            )
+        share = share_of_batch(recipe.batch_size, world_size)
         make = partial(HeldLoader, device=self.devices.device) if recipe.held else TrainLoader
         return make(
             self.dataset, batch_size=share, seed=recipe.seed, workers=self.workers, rank=rank, world_size=world_size
@@ -306,10 +319,10 @@ class Trainer:
 
     def _stop(self) -> None:
         self._checkpoint()
-        raise Interrupted(
-            f"interrupted at epoch {self.at.epoch + 1}, step {self.at.step} of {self.steps}; "
-            f"go on with: {self.run_folder.resume_command}"
-        )
+        at, place = self.at, f"after epoch {self.at.epoch}, while batch norms were measured anew"
+        if at.step:  # none is done only there: a stop is asked for after a step, or in a validation
+            place = f"at epoch {at.epoch + 1}, step {at.step} of {self.steps}"
+        raise Interrupted(f"interrupted {place}; go on with: {self.run_folder.resume_command}")
 
     def _checkpoint(self) -> None:
         if self.devices.leads:

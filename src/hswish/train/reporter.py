@@ -25,7 +25,7 @@ class Reporter:
         """`done` of `total` validation pictures are measured."""
 
     def end_epoch(self, row: dict[str, Any]) -> None:
-        """The epoch's line of `metrics.jsonl`."""
+        """The epoch's line of `metrics.jsonl`; without `loss` where no step of it could be made."""
 
     def drawn(self, epoch: int, picture: Path) -> None:
         """A page of predictions was drawn after `epoch`."""
