@@ -118,10 +118,15 @@ class RunFolder:
 
     @classmethod
     def check_free(cls, path: str | Path) -> None:
-        """Raises SaveError: `path` already holds a run (resume it, or choose another)."""
+        """Raises SaveError: `path` already holds a run (resume it, or choose another), or what is left of one."""
         run = cls(Path(path))
-        if run.config.exists() or run.best.exists():
+        if run.config.exists():
             raise SaveError(f"{path}: already holds a run; go on with: {run.resume_command}, or choose another --out")
+        if run.best.exists():
+            raise SaveError(
+                f"{run.best}: would be overwritten, and there is no run to go on with ({run.config.name} is missing); "
+                "choose another --out, or move the file"
+            )
 
     @classmethod
     def create(cls, path: str | Path) -> RunFolder:
