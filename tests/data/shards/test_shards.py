@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -156,9 +157,13 @@ def test_a_bad_member_is_skipped_and_listed_by_name(shards):
     item = source.items("train")[5]
     offset = source.reader.store._offsets[item.picture]
     shard = shards / item.picture.split("@")[0]
-    data = bytearray(shard.read_bytes())
+    whole = shard.read_bytes()
+    data = bytearray(whole)
     data[offset + 40 : offset + 90] = b"x" * 50
     shard.write_bytes(bytes(data))
+    index = (shards / "index.json").read_text()
+    old, new = (hashlib.sha256(content).hexdigest() for content in (whole, data))
+    (shards / "index.json").write_text(index.replace(old, new))  # its maker took it for a picture
     bad = [problem for batch in batches(open_data(shards), epochs=1) for problem in batch.bad]
     assert [(problem.name, problem.fatal) for problem in bad] == [(source.label(item), False)]
     assert sum(len(batch) for batch in batches(open_data(shards), epochs=1)) >= 29

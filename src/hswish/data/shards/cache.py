@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import time
 from pathlib import Path
 
 from hswish.data.shards.index import Shard
@@ -36,8 +37,8 @@ def cache_capacity() -> int:
     return int(gigabytes * 1e9)
 
 
-def cached_shard(url: str, shard: Shard) -> Path:
-    """The shard at `url` as a verified file on this disk, downloaded unless it is there.
+def cached_shard(url: str, shard: Shard) -> tuple[Path, bool]:
+    """The shard at `url` as a file on this disk, downloaded unless it is there; and whether it was, and so verified.
 
     It may make room for others soon: open it at once. An open file stays readable.
 
@@ -46,12 +47,19 @@ def cached_shard(url: str, shard: Shard) -> Path:
         SaveError: the disk is full or the cache not writable.
     """
     target = cache_folder("shards") / f"{shard.sha256}.tar"
-    if not target.exists():  # a file has its name only once its bytes are verified
+    absent = not target.exists()
+    if absent:
         _make_room(target.parent, cache_capacity() - shard.size)
         download(url, target, checksum=Checksum("sha256", shard.sha256), progress=None)
     with contextlib.suppress(OSError):
-        os.utime(target)  # the time of the last use
-    return target
+        os.utime(target, ns=(time.time_ns(), target.stat().st_mtime_ns))  # of the last use, and of the last change
+    return target, absent
+
+
+def drop_cached(path: Path) -> None:
+    """Remove a shard from the cache; the next use downloads it anew."""
+    path.unlink(missing_ok=True)
+    path.with_name(f"{path.name}.json").unlink(missing_ok=True)  # what the download noted of it
 
 
 def _make_room(folder: Path, limit: int) -> None:
@@ -60,11 +68,10 @@ def _make_room(folder: Path, limit: int) -> None:
     for path in folder.glob("*.tar"):
         with contextlib.suppress(OSError):  # another process was faster
             status = path.stat()
-            kept.append((status.st_mtime, status.st_size, path))
+            kept.append((status.st_atime, status.st_size, path))
     total = sum(size for _, size, _ in kept)
     for _, size, path in sorted(kept):
         if total <= limit:
             return
-        path.unlink(missing_ok=True)
-        path.with_name(f"{path.name}.json").unlink(missing_ok=True)  # what the download noted of it
+        drop_cached(path)
         total -= size

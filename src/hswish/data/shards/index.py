@@ -57,6 +57,8 @@ class Shard:
     sha256: str
     """64 hexadecimal digits; of a shard that came without an index, of its list of members"""
     records: tuple[Record, ...]
+    listed: bool = False
+    """it came without an index: there is no SHA-256 to compare its bytes with"""
 
     @property
     def name(self) -> str:

@@ -110,9 +110,8 @@ def scan_folder(folder: Path, files: Sequence[Path]) -> tuple[ShardIndex, dict[s
             Record(picture, target if isinstance(target, Member) else number[target])
             for picture, target in found.samples
         )
-        shard = Shard(
-            file=file.relative_to(folder).as_posix(), size=file.stat().st_size, sha256=found.digest, records=records
-        )
+        name, size = file.relative_to(folder).as_posix(), file.stat().st_size
+        shard = Shard(file=name, size=size, sha256=found.digest, records=records, listed=True)
         if records:
             splits.setdefault(_split(shard.file), []).append(shard)
     index = ShardIndex(

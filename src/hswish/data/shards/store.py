@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 from pathlib import Path
 from typing import Any
 
-from hswish.data.shards.cache import cached_shard
+from hswish.data.shards.cache import cached_shard, drop_cached
 from hswish.data.shards.folder import shard_files
 from hswish.data.shards.index import INDEX_FILE, KEY, UNFINISHED_FILE, Shard, ShardIndex, read_index
 from hswish.data.shards.scan import scan_folder
+from hswish.data.shards.verified import Verified
 from hswish.data.source import shard_of
 from hswish.data.splits import stable_hash
 from hswish.hub.cache import cache_folder
@@ -120,6 +122,8 @@ class ShardStore:
                         name = folder + member.name
                         self.files[name], self._offsets[name] = member.size, member.offset
         self.folders: frozenset[str] = frozenset()
+        self._number = {name: number for number, name in enumerate(self._shards)}
+        self._verified = Verified(len(self._shards))
         self._open: dict[int, dict[str, _OpenFile]] = {}  # by process: a fork must not close its parent's
 
     def read(self, name: str) -> bytes:
@@ -154,7 +158,7 @@ class ShardStore:
             HswishError: it is not there, not reachable, damaged, or there is no room.
         """
         if self.is_remote:
-            cached_shard(self._place(self._shards[shard]), self._shards[shard])
+            os.close(self._open_shard(self._shards[shard]))
 
     def source(self, name: str) -> bytes:
         return self.read(name)
@@ -177,10 +181,15 @@ class ShardStore:
         return file
 
     def _open_shard(self, shard: Shard) -> int:
+        """A descriptor of the shard, whose bytes are those of the index.
+
+        Raises:
+            DataError: they are not, or it is not there, not reachable or not readable.
+        """
         place = self._place(shard)
         for attempt in range(3):
             try:
-                path = cached_shard(place, shard) if self.is_remote else Path(place)
+                path, fresh = cached_shard(place, shard) if self.is_remote else (Path(place), False)
                 descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             except FileNotFoundError as error:
                 if self.is_remote and attempt < 2:  # it made room for another shard in this very moment
@@ -190,12 +199,35 @@ class ShardStore:
                 raise DataError(f"{place}: cannot be opened ({error.strerror}); check its permissions") from error
             except HswishError as error:  # from the download; travels from a loading process as a value
                 raise DataError(str(error)) from error
-            size = os.fstat(descriptor).st_size
-            if size != shard.size:
-                os.close(descriptor)
-                raise DataError(f"{place}: has {size:,} bytes, not the {shard.size:,} of the index; copy it again")
-            return descriptor
-        raise AssertionError("the last attempt returns or raises")
+            wrong = self._wrong(shard, descriptor, fresh)
+            if not wrong:
+                return descriptor
+            status = os.fstat(descriptor)
+            os.close(descriptor)
+            if fresh or not self.is_remote:
+                raise DataError(f"{place}: {wrong}; copy it again, or make the shards again with `hswish shard`")
+            with contextlib.suppress(OSError):
+                if os.path.samestat(status, path.stat()):  # else another process has replaced it
+                    drop_cached(path)
+        raise DataError(f"{place}: its copy in {cache_folder('shards')} is damaged again and again; check the disk")
+
+    def _wrong(self, shard: Shard, descriptor: int, fresh: bool) -> str:
+        """How the open file differs from what the index says; empty where it does not.
+
+        Args:
+            fresh: it was verified just now.
+        """
+        size, number = os.fstat(descriptor).st_size, self._number[shard.name]
+        if size != shard.size:
+            return f"has {size:,} bytes, not the {shard.size:,} of the index"
+        if fresh:
+            self._verified.note(number, descriptor)
+            return ""
+        try:
+            good = shard.listed or self._verified.fits(number, descriptor, shard.sha256)
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
+        return "" if good else "has other bytes than those of the index (its SHA-256 differs)"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}  # open files do not travel to another process
