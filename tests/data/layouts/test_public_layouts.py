@@ -105,6 +105,46 @@ def test_mappings_that_do_not_fit(tmp_path, val, file, spoil, words):
     assert "\n" not in str(caught.value)
 
 
+def running_numbers(root):
+    """The release's ImageSets/CLS-LOC/val.txt: names with the numbers of their lines."""
+    names = sorted(path.stem for path in root.rglob("ILSVRC2012_val_*.JPEG"))
+    file = root / "ImageSets/CLS-LOC/val.txt"
+    file.parent.mkdir(parents=True)
+    file.write_text("".join(f"{name} {number}\n" for number, name in enumerate(names, 1)))
+
+
+@pytest.mark.parametrize("count", [1, 3, 12])  # of which 3 would be classes of train, too
+@pytest.mark.parametrize("val", ["kaggle", "caffe", "caffe-index", "tensorflow", "devkit"])
+def test_the_numbers_of_lines_are_no_classes(tmp_path, val, count):
+    root = make_imagenet(tmp_path / "imagenet", val)
+    for picture in sorted(root.rglob("ILSVRC2012_val_*.JPEG"))[count:]:
+        picture.unlink()
+    if val != "kaggle":  # which brings it
+        running_numbers(root)
+    source = open_data(root)
+    assert len(source.items("val")) == count
+    assert [item.target for item in source.items("val")] == greys(source, "val")
+
+
+def test_nothing_but_the_numbers_of_lines(tmp_path):
+    root = make_imagenet(tmp_path / "imagenet", "caffe")
+    (root / "val.txt").unlink()
+    running_numbers(root)
+    with pytest.raises(
+        DataError, match=r"CLS-LOC/val\.txt: its numbers 1 to 12 count the lines.*; put LOC_val_solution"
+    ):
+        open_data(root)
+
+
+def test_the_kit_without_its_table_beside_a_file_that_says_all(tmp_path):
+    root = make_imagenet(tmp_path / "imagenet", "devkit")
+    (root / "ILSVRC2012_devkit_t12/data/meta.mat").unlink()
+    other = make_imagenet(tmp_path / "other", "caffe")
+    shutil.copy(other / "val.txt", root / "val.txt")
+    source = open_data(root)
+    assert [item.target for item in source.items("val")] == greys(source, "val")
+
+
 def test_a_development_kit_without_or_with_a_broken_table(tmp_path):
     root = make_imagenet(tmp_path / "imagenet", "devkit")
     meta = root / "ILSVRC2012_devkit_t12/data/meta.mat"

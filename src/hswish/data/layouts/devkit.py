@@ -12,6 +12,11 @@ DEVKIT_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 _META = "meta.mat"
 
 
+def devkit_table(tree: Tree) -> str | None:
+    """Name of the table that explains the kit's numbers; it may lie anywhere."""
+    return next((name for name in sorted(tree.files) if name.rpartition("/")[2] == _META), None)
+
+
 def read_devkit(tree: Tree, truth: str) -> list[str]:
     """The synset of each val picture, in the order of their numbers.
 
@@ -23,7 +28,7 @@ def read_devkit(tree: Tree, truth: str) -> list[str]:
         MissingPackageError: scipy is not installed.
     """
     place = tree.label(truth)
-    meta = next((name for name in sorted(tree.files) if name.rpartition("/")[2] == _META), None)
+    meta = devkit_table(tree)
     if meta is None:
         raise DataError(f"{place}: its numbers need {_META} of the same development kit; put it beside")
     synset_of = _synset_by_number(tree.read(meta), tree.label(meta))

@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Callable, Sequence
 
-from hswish.data.layouts.devkit import DEVKIT_TRUTH, read_devkit
+from hswish.data.layouts.devkit import DEVKIT_TRUTH, devkit_table, read_devkit
 from hswish.data.tree import Tree
 from hswish.spec.errors import DataError
 from hswish.spec.labels import load_labels
@@ -47,15 +47,29 @@ def synsets_of_val(tree: Tree, folder: str, names: Sequence[str], train: Sequenc
     Raises:
         DataError: no file says the synsets, it names too few pictures, or it speaks of unknown ones.
     """
-    for ending, read in _MAPPINGS:
-        for file in sorted(tree.files, key=lambda name: (name.count("/"), name)):
-            if file.rpartition("/")[2].endswith(ending):
-                found = read(tree, file, names, train)
-                missing = next((name for name in names if name not in found), None)
-                if missing is not None:
-                    raise DataError(f"{tree.label(file)}: does not say the synset of {missing}; {_REMEDY}")
-                return found
-    raise DataError(f"{tree.label(folder.rstrip('/'))}: no file says the synsets of its pictures; {_REMEDY}")
+    files = sorted(tree.files, key=lambda name: (name.count("/"), name))
+    known = [(file, read) for ending, read in _MAPPINGS for file in files if file.rpartition("/")[2].endswith(ending)]
+    if not known:
+        raise DataError(f"{tree.label(folder.rstrip('/'))}: no file says the synsets of its pictures; {_REMEDY}")
+    whole = (entry for entry in known if not _is_half(tree, *entry))
+    file, read = next(whole, known[0])  # who reads a half one says what it lacks
+    found = read(tree, file, names, train)
+    missing = next((name for name in names if name not in found), None)
+    if missing is not None:
+        raise DataError(f"{tree.label(file)}: does not say the synset of {missing}; {_REMEDY}")
+    return found
+
+
+def _is_half(tree: Tree, file: str, read: _Mapping) -> bool:
+    """Whether a file says no synsets by itself: the kit's numbers without their table, or numbers of lines."""
+    if read is _by_devkit:
+        return devkit_table(tree) is None
+    return read is _by_line and _are_running([words[1] for words in _words(tree, file)])
+
+
+def _are_running(numbers: Sequence[str]) -> bool:
+    """Whether they are 1, 2, 3, ...: the release's own ImageSets/CLS-LOC/val.txt numbers its lines so."""
+    return bool(numbers) and list(numbers) == [str(number) for number in range(1, len(numbers) + 1)]
 
 
 def _read_words(tree: Tree) -> dict[str, str]:
@@ -89,11 +103,12 @@ def _by_solution(tree: Tree, file: str, names: Sequence[str], train: Sequence[st
 
 def _by_line(tree: Tree, file: str, names: Sequence[str], train: Sequence[str]) -> dict[str, str]:
     """`NAME SYNSET` or `NAME INDEX` a line, as Caffe's val.txt."""
-    said = {}
-    for line in _lines(tree, file):
-        parts = line.replace(",", " ").split()
-        if len(parts) < 2:
-            continue
+    said, lines = {}, _words(tree, file)
+    if _are_running([parts[1] for parts in lines]):
+        raise DataError(
+            f"{tree.label(file)}: its numbers 1 to {len(lines)} count the lines, not the synsets; {_REMEDY}"
+        )
+    for parts in lines:
         if parts[1].isdigit():
             if int(parts[1]) >= len(train):
                 raise DataError(
@@ -103,6 +118,12 @@ def _by_line(tree: Tree, file: str, names: Sequence[str], train: Sequence[str]) 
         if is_synset(parts[1]):
             said[parts[0]] = parts[1]
     return _picked(said, names)
+
+
+def _words(tree: Tree, file: str) -> list[list[str]]:
+    """The words of each line that has two or more, parted by blanks or commas."""
+    lines = (line.replace(",", " ").split() for line in _lines(tree, file))
+    return [words for words in lines if len(words) >= 2]
 
 
 def _by_order(tree: Tree, file: str, names: Sequence[str], train: Sequence[str]) -> dict[str, str]:
@@ -138,10 +159,10 @@ _Mapping = Callable[[Tree, str, Sequence[str], Sequence[str]], dict[str, str]]
 _MAPPINGS: tuple[tuple[str, _Mapping], ...] = (
     ("LOC_val_solution.csv", _by_solution),
     (_IN_ORDER, _by_order),
+    (DEVKIT_TRUTH, _by_devkit),
     ("val.txt", _by_line),
     ("val_map.txt", _by_line),
     ("val_labels.txt", _by_line),
     ("val_label.txt", _by_line),
-    (DEVKIT_TRUTH, _by_devkit),
 )
 """How a file's name ends, and who reads it; in this order."""
