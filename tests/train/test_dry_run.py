@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from PIL import Image
 
 from hswish.spec.errors import DataError, HswishError, OptionError
 from hswish.train import Recipe, dry_run, train
+from hswish.train.devices import Devices
+from hswish.train.learner import Learner
 
 FAST = Recipe(epochs=3, batch_size=4, warmup_epochs=0.5, ema_decay=0.5, lr=5e-3)
 
@@ -100,3 +103,40 @@ def test_the_page_is_of_the_augmentation_on_the_device(colours, tmp_path):
             pages.append(np.asarray(image.convert("RGB")))
     assert pages[0].shape == pages[1].shape
     assert (pages[0] != pages[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "step_size"),
+    [(4, 3, 12), (4, 1, 4), (512, 8, 30)],
+)
+def test_steps_take_what_a_runs_steps_take(colours, tmp_path, monkeypatch, batch_size, accumulate, step_size):
+    """30 pictures: the last step of an epoch has what is left of it, in the rehearsal too."""
+    plain, sizes = Learner.step, []
+
+    def step(self, batches, number, lr):
+        sizes[-1].append([len(batch) for batch in batches])
+        return plain(self, batches, number, lr)
+
+    monkeypatch.setattr(Learner, "step", step)
+    recipe = FAST.with_changes({"batch_size": batch_size, "accumulate": accumulate, "height": 32})
+    arguments = {"recipe": recipe, "workers": 0, "width_mult": 0.35}
+    sizes.append([])
+    found = dry_run(colours, "mobilenet_v3_small", out=tmp_path / "a", **arguments)
+    sizes.append([])
+    train(colours, "mobilenet_v3_small", out=tmp_path / "b", **arguments)
+    rehearsed, real = sizes
+    assert len(rehearsed) == 11
+    count = min(len(rehearsed), len(real))
+    assert rehearsed[:count] == real[:count]
+    assert (found.step_size, found.steps) == (step_size, len(real) / 3)
+    assert max(sum(step) for step in real) == step_size
+
+
+@pytest.mark.parametrize(("its_own", "leaders", "steps"), [(True, False, 11), (False, True, 5)])
+def test_one_clock_ends_the_steps_of_all_processes(colours, tmp_path, monkeypatch, its_own, leaders, steps):
+    """Whatever a process finds itself: else one of two would wait in its next step for the other."""
+    monkeypatch.setattr(import_module("hswish.train.dry_run"), "_SECONDS", -1.0 if its_own else 1e9)
+    monkeypatch.setattr(Devices, "leaders", lambda self, value: leaders if isinstance(value, bool) else value)
+    recipe = FAST.with_changes({"height": 32})
+    found = dry_run(colours, "mobilenet_v3_small", out=tmp_path / "a", recipe=recipe, workers=0, width_mult=0.35)
+    assert len(found.losses) == steps

@@ -33,8 +33,10 @@ def print_rehearsal(found: Rehearsal, *, as_json: bool) -> None:
     height, width = found.usual_size
     print_line(f"pictures  usually {width} x {height}, trained at {found.input_size[1]} x {found.input_size[0]} pixels")
     print_line(f"samples   {found.picture}")
+    batches = -(-found.step_size // found.batch_size)
+    several = f" ({batches} batches of {found.batch_size:,})" if batches > 1 else ""
     print_line(
-        f"epoch     {found.steps:,} steps of {found.batch_size}: {duration(found.train_seconds)} training, "
+        f"epoch     {found.steps:,} {'step' if found.steps == 1 else 'steps'} of {found.step_size:,}{several}: {duration(found.train_seconds)} training, "
         f"{duration(found.val_seconds)} validation ({found.pictures_per_second:.1f} pictures/s, "
         f"measured over {found.measured_steps} steps)"
     )

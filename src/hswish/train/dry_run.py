@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hswish.data import Batch, class_frequencies, raise_fatal, too_many_bad
+from hswish.data import Batch, class_frequencies, too_many_bad
 from hswish.data.loading.workers import worker_deaths
 from hswish.data.source import DataSource, evenly
 from hswish.evaluate import Fed, augmented_page, evaluate
@@ -26,6 +26,7 @@ from hswish.spec.errors import DataError, HswishError, PictureError
 from hswish.train.learner import NotFinite
 from hswish.train.loop import Trainer
 from hswish.train.optim.schedule import learning_rate
+from hswish.train.reporter import Reporter
 
 _LOOKED_AT = 500
 """Pictures of a split that are read in full, evenly spaced."""
@@ -61,6 +62,8 @@ class Rehearsal:
     input_size: tuple[int, int]
     """(height, width) that the network is trained at"""
     batch_size: int
+    step_size: int
+    """pictures of a step: of `accumulate` batches, but of no more than there are"""
     steps: int
     """steps an epoch"""
     epochs: int
@@ -106,11 +109,13 @@ def rehearse(trainer: Trainer) -> Rehearsal:
     bad = dict(source.skipped)
     looked_at = {split: _look_at(source, split, bad) for split in ("train", "val")}
     picture = trainer.run_folder.path / "dry-run.png"
+    trainer.reporter = Reporter()  # the bad files that steps meet are told with the others, once
     with worker_deaths("try again with --workers 0"):
         if trainer.devices.leads:
             augmented_page(trainer.dataset, preprocess, picture, feed=partial(_fed, trainer))
         losses, pictures, seconds, measured = _time_steps(trainer)
         val_seconds = _time_validation(trainer)
+    bad |= trainer.at.bad
     rate = pictures / max(seconds, 1e-9)
     memory, whose = _memory(trainer.devices.device)
     names = source.classes
@@ -128,6 +133,7 @@ def rehearse(trainer: Trainer) -> Rehearsal:
         usual_size=source.median_size(),
         input_size=(preprocess.height, preprocess.width),
         batch_size=recipe.batch_size,
+        step_size=min(recipe.batch_size * recipe.accumulate, len(source.items("train"))),
         steps=trainer.steps,
         epochs=recipe.epochs,
         validations=-(-recipe.epochs // recipe.validate_epochs),
@@ -167,42 +173,41 @@ def _look_at(source: DataSource, split: str, bad: dict[str, str]) -> int:
     return len(items)
 
 
-def _batches(trainer: Trainer) -> Iterator[Batch]:
-    """Batches epoch after epoch, as a run has them."""
+def _windows(trainer: Trainer) -> Iterator[list[Batch]]:
+    """The batches of each step, epoch after epoch, cut as in a run: an epoch's last step has what is left."""
     for epoch in itertools.count():
         found = False
-        for batch in trainer.loader.epoch(epoch):
-            raise_fatal(batch.bad)
-            if len(batch):
+        for window in trainer.windows(epoch):
+            if window:
                 found = True
-                yield batch
+                yield window
         if not found:
             raise DataError(f"{trainer.source.location}: no picture of train can be read; check the files")
 
 
 def _time_steps(trainer: Trainer) -> tuple[list[float], int, float, int]:
     """Loss of each step; pictures, seconds and number of the measured ones, loading included."""
-    learner, count = trainer.learner, trainer.recipe.accumulate
+    learner = trainer.learner
     learner.begin_epoch(trainer.recipe.finetune.freeze_epochs)  # nothing frozen: the longer part of a run
     losses: list[float] = []
-    batches = _batches(trainer)
+    windows = _windows(trainer)
     pictures, began = 0, time.monotonic()
     for number in range(_WARM_UP + _STEPS):
         if number == _WARM_UP:
             pictures, began = 0, time.monotonic()
-        window = list(itertools.islice(batches, count))
         try:
-            loss, seen = learner.step(window, number, learning_rate(number, trainer.steps, trainer.recipe))
+            loss, seen = learner.step(next(windows), number, learning_rate(number, trainer.steps, trainer.recipe))
         except NotFinite as error:
             raise HswishError(
                 f"{error} at step {number + 1}: use a lower --lr (it is {trainer.recipe.lr:g}), or look at the samples"
             ) from error
         losses.append(loss)
         pictures += seen
-        if number > _WARM_UP and time.monotonic() - began > _SECONDS:
+        # One clock decides for all processes: who goes on alone would wait for the others for ever.
+        if number > _WARM_UP and trainer.devices.leaders(time.monotonic() - began > _SECONDS):
             break
     seconds = time.monotonic() - began
-    batches.close()  # type: ignore[attr-defined]
+    windows.close()  # type: ignore[attr-defined]
     return losses, pictures, seconds, len(losses) - _WARM_UP
 
 

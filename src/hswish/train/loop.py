@@ -131,7 +131,7 @@ class Trainer:
         self.learner.begin_epoch(at.epoch)
         self.reporter.start_epoch(at.epoch + 1, self.recipe.epochs, self.steps, at.step)
         since = time.monotonic()
-        for batches in self._windows(at.epoch, at.step):
+        for batches in self.windows(at.epoch, at.step):
             self._train_step(batches)
             at.step += 1
             since, before = time.monotonic(), since
@@ -141,7 +141,7 @@ class Trainer:
             if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
                 self._checkpoint()
 
-    def _windows(self, epoch: int, start: int) -> Iterator[list[Batch]]:
+    def windows(self, epoch: int, start: int = 0) -> Iterator[list[Batch]]:
         """The batches of each step of an epoch, from step `start` on, less those that bad files left empty.
 
         A batch that is empty in one process is left out in all: they add up their gradients batch by batch.
