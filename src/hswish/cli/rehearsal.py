@@ -36,7 +36,8 @@ def print_rehearsal(found: Rehearsal, *, as_json: bool) -> None:
     batches = -(-found.step_size // found.batch_size)
     several = f" ({batches} batches of {found.batch_size:,})" if batches > 1 else ""
     print_line(
-        f"epoch     {found.steps:,} {'step' if found.steps == 1 else 'steps'} of {found.step_size:,}{several}: {duration(found.train_seconds)} training, "
+        f"epoch     {found.steps:,} step{'s' * (found.steps != 1)} of {found.step_size:,}{several}: "
+        f"{duration(found.train_seconds)} training, "
         f"{duration(found.val_seconds)} validation ({found.pictures_per_second:.1f} pictures/s, "
         f"measured over {found.measured_steps} steps)"
     )
