@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from hswish.data.tree import CLASSES_FILE
 from hswish.spec.errors import DataError
 
 
@@ -28,3 +31,22 @@ def parse_class_names(content: bytes, place: str, most: int) -> tuple[str, ...]:
             raise DataError(f"{place}: class {name!r} stands on lines {seen[name]} and {number}; keep one")
         seen[name] = number
     return tuple(names)
+
+
+def class_names_text(names: Sequence[str], place: str) -> str:
+    """The content of a `classes.txt`; the reverse is `parse_class_names`.
+
+    Args:
+        place: what an error calls the data set.
+
+    Raises:
+        DataError: a name that such a file cannot hold: of several lines, or not of UTF-8.
+    """
+    for name in names:
+        several = name.splitlines() != [name]
+        if several or name.encode("utf-8", "replace").decode("utf-8") != name:
+            why = "is not one line" if several else "is not UTF-8 text"
+            raise DataError(
+                f"{place}: the name of the class {name!r} {why}, which {CLASSES_FILE} needs; rename its folder"
+            )
+    return "".join(f"{name}\n" for name in names)

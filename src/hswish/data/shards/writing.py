@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hswish.data.class_names import class_names_text
 from hswish.data.layouts.base import split_of
 from hswish.data.problems import too_many_bad
 from hswish.data.shards.folder import unfinished
@@ -85,16 +86,18 @@ def write_shards(
 
     Raises:
         SaveError: `out` holds shards already or is being written, the disk is full, or the folder is not writable.
-        DataError: the data contradict themselves, or more than a tenth cannot be read.
+        DataError: the data contradict themselves, more than a tenth cannot be read, or `classes.txt` cannot hold
+            the name of a class.
         OptionError: `shard_bytes` is below 1.
     """
     if shard_bytes < 1:
         raise OptionError(f"a shard takes 1 byte or more, not {shard_bytes}")
+    classes = class_names_text(source.classes, source.location)
     folder = Path(out)
     bad: dict[str, str] = {}
     with unfinished(folder):
         index = _write_all(source, folder, shard_bytes, seed, progress, bad)
-        write_text(folder / CLASSES_FILE, "".join(f"{name}\n" for name in source.classes))
+        write_text(folder / CLASSES_FILE, classes)
         write_text(folder / INDEX_FILE, index.to_json())
     return Sharded(folder=folder, index=index, skipped=tuple(sorted({*source.skipped, *bad.items()})))
 
