@@ -221,13 +221,21 @@ def test_the_largest_batch_becomes_part_of_the_run(
     """With 4 MB to spare it is small; with much, all pictures at once; and the run is that of the number found."""
     from hswish.train import largest_batch
 
-    found = {}
+    found, log = {}, Notes()
     for megabytes in (4, 4000):
         monkeypatch.setattr(largest_batch, "_free_bytes", lambda device, size=megabytes: size << 20)
-        run = tmp_path / str(megabytes)
-        train(colours, "mobilenet_v3_small", out=run, recipe=FAST, changes={"batch_size": "auto"}, **TINY)
+        run, how = (
+            tmp_path / str(megabytes),
+            {"recipe": FAST, "changes": {"batch_size": "auto"}, "reporter": log, **TINY},
+        )
+        train(colours, "mobilenet_v3_small", out=run, **how)
         found[megabytes] = json.loads((run / "config.json").read_text())["recipe"]["batch_size"]
     assert 2 <= found[4] < found[4000] == 24  # of 30 pictures, a multiple of 8
+    rate = "the recipe's learning rate is for 4"
+    assert [note for note in log.notes if note.startswith("batch size")] == [
+        f"batch size {found[4]}: the largest that fits; {rate}",
+        f"batch size 24: as many as the training pictures allow; {rate}",
+    ]
     same = tmp_path / "same"
     train(colours, "mobilenet_v3_small", out=same, recipe=FAST, changes={"batch_size": 24}, **TINY)
     ours, theirs = load_file(same / "best.safetensors"), load_file(tmp_path / "4000/best.safetensors")

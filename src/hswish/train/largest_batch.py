@@ -58,6 +58,13 @@ def largest_batch(
     return size
 
 
+def what_limits(size: int, pictures: int) -> str:
+    """Why `largest_batch` found no more than `size` where each process has so many `pictures`, for a note."""
+    if size < _usual(min(pictures, _MOST)):
+        return "the largest that fits"
+    return "as many as the training pictures allow" if pictures <= _MOST else "the largest that is tried"
+
+
 def _usual(size: int) -> int:
     return size if size < 8 else size // 8 * 8
 

@@ -26,7 +26,7 @@ from hswish.spec.architecture import make_options, task_of
 from hswish.spec.errors import DataError, OptionError, SaveError
 from hswish.spec.files import expanded
 from hswish.train.devices import Devices
-from hswish.train.largest_batch import largest_batch
+from hswish.train.largest_batch import largest_batch, what_limits
 from hswish.train.learner import Learner
 from hswish.train.loop import Trainer
 from hswish.train.recipe import Recipe
@@ -232,9 +232,8 @@ def _with_largest_batch(
     pictures = len(source.splits.get("train", ()))
     size = devices.leaders(devices.world_size * largest_batch(model, config.recipe, devices, pictures, teacher))
     torch.set_rng_state(state)
-    reporter.note(
-        f"batch size {size}: the largest that fits; the recipe's learning rate is for {config.recipe.batch_size}"
-    )
+    why = what_limits(size // devices.world_size, pictures // devices.world_size)
+    reporter.note(f"batch size {size}: {why}; the recipe's learning rate is for {config.recipe.batch_size}")
     return replace(config, recipe=config.recipe.with_changes({"batch_size": size}))
 
 
