@@ -33,7 +33,7 @@ class Loss:
     stride: int = 1
     """of masks it sees every so many rows and columns, others at each step: 2 costs a quarter"""
     region: RegionLoss = "none"
-    """of masks, added to the pixels' loss: dice (arXiv 1606.04797) or lovasz (arXiv 1705.08790)"""
+    """of masks, added to the pixels' loss: dice (soft, of plain sums) or lovasz (arXiv 1705.08790)"""
     region_weight: float = 1.0
     """factor of the region's loss"""
     region_stride: int = 1

@@ -13,7 +13,11 @@ from hswish.spec.palette import IGNORE_INDEX
 
 
 def dice(probabilities: Tensor, masks: Tensor) -> Tensor:
-    """1 - 2 |A and B| / (|A| + |B|), the mean over the classes shown (arXiv 1606.04797)."""
+    """Soft Dice: 1 - 2 |A and B| / (|A| + |B|), the mean over the classes shown.
+
+    The sums are plain, as in arXiv 1707.03237 (whose weights of classes are left out); V-Net's are of squares
+    (arXiv 1606.04797).
+    """
     found, shown, counted = _pixels(probabilities, masks)
     both = (found * shown).sum(1)
     either = (found * counted).sum(1) + shown.sum(1)
