@@ -46,6 +46,22 @@ def test_suspects_are_listed_and_drawn(hswish_cli, classifier, segmenter, pictur
         assert "3 label suspects" in done.err
 
 
+def test_nothing_is_written_into_the_data(hswish_cli, classifier, pictures, tmp_path, monkeypatch):
+    """A picture there would be taken for data the next time: `--out` is the working folder, where none is given."""
+    before = sorted(pictures.rglob("*"))
+    monkeypatch.chdir(pictures)
+    flags = ("--split", "train", "--workers", 0)
+    for data in (".", pictures, f"../{pictures.name}"):
+        done = hswish_cli("eval", classifier, data, *flags, "--suspects", 3)
+        done.error("lies inside the data", "choose another folder by --out")
+    hswish_cli("eval", classifier, ".", *flags, "--confusion", "train/confusion.png").error(
+        "lies inside the data", "choose another folder by --confusion"
+    )
+    hswish_cli("eval", classifier, ".", *flags, "--suspects", 3, "-o", "../beside").success()
+    hswish_cli("eval", classifier, ".", *flags).success()
+    assert sorted(pictures.rglob("*")) == before
+
+
 def test_a_file_that_answers_masks_has_no_suspects(hswish_cli, segmenter, scenes, tmp_path):
     """They are ranked by confidence; said before the pictures are gone through."""
     pytest.importorskip("onnxruntime")

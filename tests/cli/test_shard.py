@@ -38,6 +38,14 @@ def test_shards_train_and_are_measured_like_the_folder(hswish_cli, tmp_path):
         assert other["top5"] == scores[0]["top5"]
 
 
+def test_shards_are_not_written_into_the_data(hswish_cli, tmp_path):
+    data = make_pictures(tmp_path / "pictures", splits=("train", "val"))
+    for out in (data / "shards", data):
+        hswish_cli("shard", data, "-o", out).error("lies inside the data", "choose another folder by --out")
+    assert sorted(path.name for path in data.iterdir()) == ["train", "val"]
+    hswish_cli("shard", data, "-o", tmp_path / "pictures-shards").success()
+
+
 class InterruptAt(Reporter):
     """A user who presses Ctrl-C during one step."""
 

@@ -53,6 +53,7 @@ def eval_command(
 
       hswish eval best.safetensors pictures/ --split train --suspects 48
     """
+    from hswish.data import check_outside
     from hswish.evaluate import Suspects, evaluate
     from hswish.evaluate.figures import check_drawing, confusion_picture
     from hswish.runtime import open_engine
@@ -60,6 +61,9 @@ def eval_command(
 
     if confusion is not None:
         check_drawing()
+        check_outside(confusion, data, "--confusion")
+    if suspects:
+        check_outside(out, data)
     file = locate_model(model)
     runner = open_engine(file, engine, precision=precision)
     source = open_as_trained(data, file, runner.description)

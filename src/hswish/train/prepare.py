@@ -15,6 +15,7 @@ import torch
 from hswish.data import (
     BUILT_IN,
     DataSource,
+    check_outside,
     class_frequencies,
     loss_weights,
     open_data,
@@ -23,7 +24,7 @@ from hswish.data import (
 from hswish.hub import locate
 from hswish.models import DescribedModule, create_model, load
 from hswish.spec.architecture import make_options, task_of
-from hswish.spec.errors import DataError, OptionError, SaveError
+from hswish.spec.errors import DataError, OptionError
 from hswish.spec.files import expanded
 from hswish.train.devices import Devices
 from hswish.train.largest_batch import largest_batch, what_limits
@@ -74,7 +75,7 @@ def prepared(
     with Devices(plan.precision) as devices:
         reporter = reporter if reporter is not None and devices.leads else Reporter()
         run = RunFolder(Path(devices.leaders(str(out))))
-        _check_outside(run.path, data)
+        check_outside(run.path, data)
         source = open_data(data, task=task_of(model), seed=plan.seed)
         if not source.hints.mirror and "augment.mirror" not in changes:
             plan = plan.with_changes({"augment.mirror": 0.0})
@@ -102,12 +103,6 @@ def prepared(
         for line in examine(teacher, source, config.recipe.batch_size):
             reporter.note(line)
         yield config, build_trainer(config, network, source, run, devices, teacher, reporter)
-
-
-def _check_outside(out: Path, data: str | Path) -> None:
-    """Raises SaveError: `out` lies inside the folder `data`, where its pictures would be taken for data."""
-    if Path(data).is_dir() and out.resolve().is_relative_to(Path(data).resolve()):
-        raise SaveError(f"{out}: lies inside the data, {data}; choose another folder by --out")
 
 
 def _absolute(path: str | Path) -> str:

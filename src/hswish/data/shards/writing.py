@@ -27,6 +27,7 @@ from PIL import Image
 
 from hswish.data.class_names import class_names_text
 from hswish.data.layouts.base import split_of
+from hswish.data.opening import check_outside
 from hswish.data.problems import too_many_bad
 from hswish.data.shards.folder import unfinished
 from hswish.data.shards.index import INDEX_FILE, Record, Shard, ShardIndex
@@ -85,13 +86,15 @@ def write_shards(
         progress: called with (samples done, samples in all).
 
     Raises:
-        SaveError: `out` holds shards already or is being written, the disk is full, or the folder is not writable.
+        SaveError: `out` holds shards already or is being written, lies inside the data, the disk is full, or the
+            folder is not writable.
         DataError: the data contradict themselves, more than a tenth cannot be read, or `classes.txt` cannot hold
             the name of a class.
         OptionError: `shard_bytes` is below 1.
     """
     if shard_bytes < 1:
         raise OptionError(f"a shard takes 1 byte or more, not {shard_bytes}")
+    check_outside(Path(out), source.location)
     classes = class_names_text(source.classes, source.location)
     folder = Path(out)
     bad: dict[str, str] = {}
