@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,25 @@ def test_suspects_are_listed_and_drawn(hswish_cli, classifier, segmenter, pictur
         assert all(row["truth"] != row["predicted"] for row in found)
         assert (place / "suspects.png").stat().st_size > 1000
         assert "3 label suspects" in done.err
+
+
+def test_without_a_suspect_no_picture_of_earlier_ones_is_left(hswish_cli, classifier, tmp_path):
+    """It would contradict the empty list."""
+    data, place = make_pictures(tmp_path / "data", splits=("train", "val")), tmp_path / "s"
+    flags = ("--workers", 0, "--suspects", 12, "-o", place)
+    hswish_cli("eval", classifier, data, *flags).success()
+    assert (place / "suspects.png").is_file()
+    for row in json.loads((place / "suspects.json").read_text()):  # now the labels are what the model answers
+        picture = Path(row["name"])
+        picture.rename(data / "val" / row["predicted"] / f"{picture.parent.name}{picture.name}")
+    for folder in data.glob("val/*"):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    for _ in range(2):
+        done = hswish_cli("eval", classifier, data, *flags).success()
+        assert "no picture of val is answered wrongly" in done.err
+        assert json.loads((place / "suspects.json").read_text()) == []
+        assert not (place / "suspects.png").exists()
 
 
 def test_nothing_is_written_into_the_data(hswish_cli, classifier, pictures, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import typer
 from hswish.cli.console import counting, print_json, print_note, print_warning, printable, stdout
 from hswish.cli.evaluating import open_as_trained
 from hswish.cli.locating import MODEL_HELP, locate_model
-from hswish.spec.errors import ModelFileError, OptionError
+from hswish.spec.errors import ModelFileError, OptionError, SaveError
 
 if TYPE_CHECKING:
     from hswish.data import DataSource
@@ -93,15 +93,19 @@ def eval_command(
 
 def _write_suspects(runner: Engine, source: DataSource, split: str, watch: Suspects, out: Path) -> None:
     from hswish.evaluate import suspects_page, suspects_to_list
-    from hswish.spec.files import write_json
+    from hswish.spec.files import explain_os_error, write_json
 
-    found = watch.found()
+    found, page = watch.found(), out / "suspects.png"
     write_json(out / "suspects.json", suspects_to_list(found, source, split))
     if not found:
+        try:
+            page.unlink(missing_ok=True)  # of another evaluation, which the empty list would contradict
+        except OSError as error:
+            raise SaveError(f"cannot remove {page}: {explain_os_error(error)}") from error
         print_note(f"no picture of {split} is answered wrongly; {out / 'suspects.json'} is an empty list")
         return
-    suspects_page(runner, source, split, found, out / "suspects.png")
-    print_note(f"{len(found)} label suspects: {out / 'suspects.png'}, {out / 'suspects.json'}")
+    suspects_page(runner, source, split, found, page)
+    print_note(f"{len(found)} label suspects: {page}, {out / 'suspects.json'}")
 
 
 def _print(evaluation: Evaluation) -> None:
