@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 
 import pytest
@@ -44,6 +45,12 @@ def test_shards_are_not_written_into_the_data(hswish_cli, tmp_path):
         hswish_cli("shard", data, "-o", out).error("lies inside the data", "choose another folder by --out")
     assert sorted(path.name for path in data.iterdir()) == ["train", "val"]
     hswish_cli("shard", data, "-o", tmp_path / "pictures-shards").success()
+
+
+def test_the_next_command_can_be_copied_into_a_shell(hswish_cli, tmp_path):
+    data, out = make_pictures(tmp_path / "pictures"), tmp_path / "my shards"
+    last = hswish_cli("shard", data, "-o", out).success().out.splitlines()[-1]
+    assert shlex.split(last) == ["next:", "hswish", "train", str(out), "--model", "NAME"]
 
 
 class InterruptAt(Reporter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -56,4 +57,4 @@ def shard_command(
         print_line(
             f"{split:<6}{counts['pictures']:,} pictures in {counts['shards']} shards, {counts['bytes'] / 1e6:,.1f} MB"
         )
-    print_line(f"next: hswish train {out} --model NAME")
+    print_line(f"next: hswish train {shlex.quote(str(out))} --model NAME")
