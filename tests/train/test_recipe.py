@@ -41,7 +41,9 @@ def test_a_recipe_of_the_users_own(tmp_path: Path) -> None:
     assert load_recipe(str(file)).epochs == 3
 
 
-@pytest.mark.parametrize("text", ["RECIPE = 3\n", "RECIPE = (\n", "import no_such_module\n", "RECIPE = Recipe()\n"])
+@pytest.mark.parametrize(
+    "text", ["RECIPE = 3\n", "RECIPE = (\n", "import no_such_module\n", "RECIPE = Recipe()\n", "exit(3)\n"]
+)
 def test_a_recipe_file_that_is_none_is_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "mine.py"
     file.write_text(text)

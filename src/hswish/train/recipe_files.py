@@ -37,7 +37,7 @@ def load_recipe(name: str) -> Recipe:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's own code may raise
+    except (Exception, SystemExit) as error:  # whatever the user's own code may raise, also to end itself
         raise OptionError(f"recipe {path}: {type(error).__name__}: {error}") from error
     recipe = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):
