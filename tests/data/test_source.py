@@ -192,6 +192,34 @@ def test_entry_that_claims_to_be_huge_is_not_unpacked(classes_folder, zip_of):
         source.read_picture(source.items("train")[0])
 
 
+@pytest.mark.parametrize("emptied", ["images", "masks"])
+def test_a_recorded_picture_that_is_empty_by_now_keeps_its_place(scenes_folder, classes_folder, emptied):
+    """As one that is damaged does: it is read in its turn, and then skipped and listed."""
+    scenes, pictures = scenes_folder({"train": 30, "val": 4}), classes_folder({"cat": 12, "dog": 12})
+    for root in (scenes, pictures):
+        record = open_data(root).split_record()
+        name = record["train"][3]
+        file = root / name if root == pictures else root / name.replace("images", emptied)
+        file = file if file.exists() else file.with_suffix(".png")
+        file.write_bytes(b"")
+        assert name not in open_data(root).split_record()["train"]
+        resumed = open_data(root).with_splits(record)
+        assert resumed.split_record() == record
+        with pytest.raises(PictureError) as caught:
+            resumed.read(resumed.items("train")[3])
+        assert (caught.value.name, caught.value.reason) == (str(file), "the file is empty")
+        assert resumed.skipped == ((str(file), "the file is empty"),)
+
+
+def test_a_path_that_a_run_has_noted(tmp_path):
+    """Who resumes has typed no path, and no built-in data set will do."""
+    with pytest.raises(DataError) as caught:
+        open_data(tmp_path / "moved")
+    assert "put the data back there" in str(caught.value)
+    assert "`data` in its config.json" in str(caught.value)
+    assert "digits" not in str(caught.value)
+
+
 def test_empty_files_are_listed_and_skipped_and_too_many_refused(classes_folder, zip_of):
     root = classes_folder({"train/cat": 20, "val/cat": 2})
     (root / "train/cat/003.png").write_bytes(b"")

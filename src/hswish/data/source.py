@@ -80,6 +80,8 @@ class DataSource:
     """what was held out where the folders name no split, as a sentence; None if nothing was"""
     skipped: tuple[tuple[str, str], ...] = ()
     """(file, reason) of the files that were bad at listing"""
+    empty: tuple[Item, ...] = ()
+    """items of which a file is empty, in no split"""
     hints: Hints = Hints()
     sharded: bool = False
     """the items lie in tar files, one behind the other, and are best read so"""
@@ -192,10 +194,13 @@ class DataSource:
     def with_splits(self, record: Mapping[str, Sequence[str]]) -> DataSource:
         """This data set with the splits of an earlier `split_record`, in its order.
 
+        A picture that is empty by now keeps its place, for the order of training is one of places; whoever reads
+        it meets it as any that cannot be read.
+
         Raises:
             DataError: a picture of the record is not here any more.
         """
-        known = {item.picture: item for items in self.splits.values() for item in items}
+        known = {item.picture: item for items in (self.empty, *self.splits.values()) for item in items}
         for split, names in record.items():
             for name in names:
                 if name not in known:

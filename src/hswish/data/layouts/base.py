@@ -33,6 +33,8 @@ class Layout:
     """items by split, sorted; by UNSPLIT alone where there are none"""
     skipped: dict[str, str] = field(default_factory=dict)
     """reason by file that is bad to the naked eye"""
+    empty: list[Item] = field(default_factory=list)
+    """items that are in no split because a file of theirs is empty"""
 
 
 def split_of(folder: str) -> str | None:

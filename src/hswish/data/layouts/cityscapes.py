@@ -74,6 +74,7 @@ def read_cityscapes(store: Store) -> Layout:
     tree = CityscapesTree(store)
     skipped: dict[str, str] = {}
     splits: defaultdict[str, list[Item]] = defaultdict(list)
+    hollow: list[Item] = []
     ending = f"_{PICTURES}.png"
     for name in sorted(name for name in tree.files if name.startswith(pictures) and name.endswith(ending)):
         inner = name[len(pictures) :]
@@ -88,12 +89,11 @@ def read_cityscapes(store: Store) -> Layout:
             raise DataError(f"{tree.label(name)}: has no mask; expected {tree.label(stem)}_{LABELS}_{_KINDS[0]}.png")
         empty = [file for file in (name, mask) if tree.files[file] == 0]
         skipped |= {tree.label(file): "the file is empty" for file in empty}
-        if not empty:
-            splits[split].append(Item(name, mask))
+        (hollow if empty else splits[split]).append(Item(name, mask))
     if not splits and not skipped:
         raise DataError(f"{store.location}: {pictures} holds no picture SPLIT/CITY/NAME{ending}; unpack it again")
     classes = load_labels("cityscapes19")
-    return Layout(task="segmentation", tree=tree, classes=classes, splits=dict(splits), skipped=skipped)
+    return Layout(task="segmentation", tree=tree, classes=classes, splits=dict(splits), skipped=skipped, empty=hollow)
 
 
 def _place(store: Store, folder: str) -> str | None:

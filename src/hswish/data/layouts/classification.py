@@ -28,7 +28,7 @@ def read_classification(tree: Tree) -> Layout:
                     "add it there or correct its name"
                 )
 
-    skipped: dict[str, str] = {}
+    empty: list[Item] = []
     splits: dict[str, list[Item]] = {}
     for split, by_class in pictures.items():
         items = []
@@ -37,10 +37,10 @@ def read_classification(tree: Tree) -> Layout:
             if not whole:
                 raise DataError(f"{tree.label(roots[split] + name)}: every picture of this class is empty")
             items += [Item(picture, index[name]) for picture in whole]
-            empty = (picture for picture in by_class[name] if tree.files[picture] == 0)
-            skipped |= {tree.label(picture): "the file is empty" for picture in empty}
+            empty += [Item(picture, index[name]) for picture in by_class[name] if tree.files[picture] == 0]
         splits[split] = items
-    return Layout(task="classification", tree=tree, classes=tuple(classes), splits=splits, skipped=skipped)
+    skipped = {tree.label(item.picture): "the file is empty" for item in empty}
+    return Layout(task="classification", tree=tree, classes=tuple(classes), splits=splits, skipped=skipped, empty=empty)
 
 
 def _split_roots(tree: Tree) -> dict[str, str]:

@@ -62,8 +62,8 @@ def read_imagenet(store: Store, folders: Mapping[str, str]) -> Layout:
         DataError: val is flat and no file says its synsets, or val has a synset that train lacks.
     """
     tree = Tree(store)
-    skipped: dict[str, str] = {}
     labelled: dict[str, dict[str, str]] = {}
+    hollow: dict[str, str] = {}
     for split, folder in folders.items():
         names = sorted(name for name in tree.pictures() if name.startswith(folder))
         inside = {name: name[len(folder) :].split("/")[0] for name in names if name.count("/") > folder.count("/")}
@@ -74,7 +74,7 @@ def read_imagenet(store: Store, folders: Mapping[str, str]) -> Layout:
         if strange is not None:
             raise DataError(f"{tree.label(strange)}: lies in no synset folder (n and 8 digits); move or remove it")
         synset_of = inside or synsets_of_val(tree, folder, flat, _train_synsets(store, folders))
-        skipped |= {tree.label(name): "the file is empty" for name in names if tree.files[name] == 0}
+        hollow |= {name: synset for name, synset in synset_of.items() if tree.files[name] == 0}
         labelled[split] = {name: synset for name, synset in synset_of.items() if tree.files[name] > 0}
     known = {synset for synset_of in labelled.values() for synset in synset_of.values()}
     if "train" in labelled and (unseen := known - set(labelled["train"].values())):
@@ -85,8 +85,10 @@ def read_imagenet(store: Store, folders: Mapping[str, str]) -> Layout:
     synsets = sorted(known)
     index = {synset: number for number, synset in enumerate(synsets)}
     splits = {split: [Item(name, index[synset]) for name, synset in by.items()] for split, by in labelled.items() if by}
+    empty = [Item(name, index[synset]) for name, synset in hollow.items() if synset in index]
+    skipped = {tree.label(name): "the file is empty" for name in hollow}
     classes = class_names(tree, synsets)
-    return Layout(task="classification", tree=tree, classes=classes, splits=splits, skipped=skipped)
+    return Layout(task="classification", tree=tree, classes=classes, splits=splits, skipped=skipped, empty=empty)
 
 
 def _folders_of_pictures(store: Store) -> set[str]:

@@ -29,12 +29,12 @@ def read_segmentation(tree: Tree) -> Layout:
 
     skipped: dict[str, str] = {}
     splits: defaultdict[str, list[Item]] = defaultdict(list)
+    hollow: list[Item] = []
     for key in sorted(pictures):
         empty = [name for name in (pictures[key], masks[key]) if tree.files[name] == 0]
         skipped |= {tree.label(name): "the file is empty" for name in empty}
-        if not empty:
-            splits[key[0]].append(Item(pictures[key], masks[key]))
-    return Layout(task="segmentation", tree=tree, classes=classes, splits=dict(splits), skipped=skipped)
+        (hollow if empty else splits[key[0]]).append(Item(pictures[key], masks[key]))
+    return Layout(task="segmentation", tree=tree, classes=classes, splits=dict(splits), skipped=skipped, empty=hollow)
 
 
 def read_classes(tree: Tree) -> tuple[str, ...]:
