@@ -32,7 +32,7 @@ def test_no_time_is_left_by_an_epoch_of_which_nothing_was_run(capsys: pytest.Cap
 def test_an_epoch_whose_steps_were_all_skipped_has_no_loss(capsys: pytest.CaptureFixture[str]) -> None:
     progress = TrainingProgress()
     progress.start_epoch(1, 4, 100, 0)
-    progress.end_epoch({"epoch": 1, "loss": None, "lr": 0.1, "pictures_per_second": 0.0})
+    progress.end_epoch({"epoch": 1, "lr": 0.1, "pictures_per_second": 0.0})
     assert capsys.readouterr().err.startswith("epoch 1/4  0 pictures/s  ")
 
 

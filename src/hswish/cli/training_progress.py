@@ -76,12 +76,10 @@ class TrainingProgress(Reporter):
 
     def end_epoch(self, row: dict[str, Any]) -> None:
         shown = ("loss", "top1", "top5", "miou", "pixel_accuracy")  # the last four where it ends with a validation
-        figures = [f"{key} {value:.4f}" for key, value in row.items() if key in shown and value is not None]
+        figures = [f"{key} {value:.4f}" for key, value in row.items() if key in shown]
         said = [f"epoch {row['epoch']}/{self._epochs}", *figures, f"{row['pictures_per_second']:.0f} pictures/s"]
-        ran = (
-            row["epoch"] - self._start
-        )  # epochs; the first may have been begun, or learnt to its end, by another process
-        if ran * self._steps >= 1:
+        ran = row["epoch"] - self._start  # epochs; the first may have been begun by another process
+        if ran * self._steps >= 1:  # or learnt to its end
             left = (time.monotonic() - self._began) / ran * (self._epochs - row["epoch"])
             self._ends = time.monotonic() + left
             said.append(f"{duration(left)} left")
