@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix test-all test-arm check build clean
+.PHONY: help demo test test-long test-all test-arm check build clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,8 +16,8 @@ demo: $(STAMP) ## train, measure and use two small models; writes demo-out/
 test: $(STAMP) ## the default test suite
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-matrix: $(STAMP) ## the exports that take longest to write: small networks in every precision, ExecuTorch
-	$(BIN)/python -m pytest -n 2 -m matrix
+test-long: $(STAMP) ## what takes longest, the demo, the wheel, exports in every precision; continuous integration runs it
+	$(BIN)/python -m pytest -n 2 -m long
 
 test-all: $(STAMP) ## every test, the slow ones too
 	$(BIN)/python -m pytest -n 2

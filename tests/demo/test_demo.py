@@ -1,4 +1,4 @@
-"""The demo: quickly whether it runs, and (slow) whether it reaches what it promises."""
+"""The demo: in half a minute whether it runs, and (only in `make test-all`) whether it reaches what it promises."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ def check_outputs(out: Path, words: str) -> dict[str, dict[str, float]]:
     return results
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_it_runs(tmp_path: Path) -> None:
     results = check_outputs(tmp_path, run_demo(tmp_path, "--quick"))
     assert 0 <= results["classification"]["top1"] <= 1

@@ -16,7 +16,7 @@ from ..servers.hub import Hub
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-MAKE = {"make demo", "make test", "make test-matrix", "make test-all", "make test-arm", "make check", "make build"}
+MAKE = {"make demo", "make test", "make test-long", "make test-all", "make test-arm", "make check", "make build"}
 """Targets of the Makefile: `test_make_targets` looks at them; running the tests from a test would not end."""
 
 

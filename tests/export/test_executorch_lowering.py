@@ -52,7 +52,7 @@ def test_the_last_change_of_shape_is_no_step() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.matrix
+@pytest.mark.long
 def test_a_segmenter_is_xnnpacks_alone(tmp_path: Path) -> None:
     path = written("executorch", tmp_path, "lraspp_mobilenet_v3_small")
     assert [(step.kind, step.count) for step in open_engine(path).operators()] == [("XnnpackBackend", 1)]

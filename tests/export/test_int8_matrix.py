@@ -45,7 +45,7 @@ def test_small(format: str, case: tuple[str, dict[str, Any]], tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(96, 128), pytest.param(ODD, marks=pytest.mark.matrix)], ids=["even", "odd"])
+@pytest.mark.parametrize("size", [(96, 128), pytest.param(ODD, marks=pytest.mark.long)], ids=["even", "odd"])
 @pytest.mark.parametrize("case", CLASSIFIERS + SEGMENTERS, ids=label)
 def test_executorch(case: tuple[str, dict[str, Any]], size: tuple[int, int], tmp_path: Path) -> None:
     check("executorch", case, size, tmp_path)

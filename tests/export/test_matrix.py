@@ -1,6 +1,6 @@
 """Every format with every kind of network in every precision (8 bits: test_int8_matrix.py).
 
-Small networks in the default suite, where the format is written in a second, or in `make test-matrix`; both run in
+Small networks in the default suite, where the format is written in a second, or in `make test-long`; both run in
 continuous integration. At real size among the slow tests.
 """
 
@@ -22,8 +22,8 @@ from hswish.spec.architecture.segmentation import HEADS
 from tests.contract.networks import SIZE, network, pictures
 
 FAST = ("onnx", "openvino", "litert", "ncnn")
-IN_MATRIX = (pytest.mark.slow, pytest.mark.matrix)
-LOWERED = pytest.param("executorch", marks=IN_MATRIX)
+LONG = (pytest.mark.slow, pytest.mark.long)
+LOWERED = pytest.param("executorch", marks=LONG)
 """Its compiler takes some seconds for the smallest network."""
 PACKAGES = {"litert": "ai_edge_litert", "coreml": "coremltools"}
 CLASSIFIERS: list[tuple[str, dict[str, Any]]] = [
@@ -68,7 +68,7 @@ def test_small(format: str, case: tuple[str, dict[str, Any]], tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.matrix
+@pytest.mark.long
 @pytest.mark.parametrize("case", CLASSIFIERS + SEGMENTERS, ids=label)
 @pytest.mark.parametrize(
     ("format", "precision"),
@@ -229,7 +229,7 @@ def test_half_the_bytes(format: str, name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.matrix
+@pytest.mark.long
 def test_executorch_runs_in_xnnpack_alone(tmp_path: Path) -> None:
     pytest.importorskip("executorch")
     (report,) = export(network("mobilenet_v3_small"), ["executorch"], tmp_path / "m", pictures(2), threads=1)

@@ -38,6 +38,8 @@ def wheel(dist: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -58,6 +60,8 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert not [name for name in names if "test" in Path(name).parts or "__pycache__" in name]
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_wheel_metadata(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith("METADATA")]
@@ -71,6 +75,8 @@ def test_wheel_metadata(wheel: Path) -> None:
     assert "hswish = hswish.cli:main" in entry_points
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_source_archive_is_complete(dist: Path) -> None:
     (path,) = dist.glob("*.tar.gz")
     with tarfile.open(path) as archive:

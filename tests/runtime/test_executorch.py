@@ -6,7 +6,7 @@ from tests.contract.runtime import RuntimeContract
 
 pytest.importorskip("torch")
 pytest.importorskip("executorch")
-pytestmark = [pytest.mark.slow, pytest.mark.matrix]  # lowering a network takes some seconds
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # lowering a network takes some seconds
 
 
 class TestExecuTorch(RuntimeContract):
