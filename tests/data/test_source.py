@@ -211,15 +211,6 @@ def test_a_recorded_picture_that_is_empty_by_now_keeps_its_place(scenes_folder, 
         assert resumed.skipped == ((str(file), "the file is empty"),)
 
 
-def test_a_path_that_a_run_has_noted(tmp_path):
-    """Who resumes has typed no path, and no built-in data set will do."""
-    with pytest.raises(DataError) as caught:
-        open_data(tmp_path / "moved")
-    assert "put the data back there" in str(caught.value)
-    assert "`data` in its config.json" in str(caught.value)
-    assert "digits" not in str(caught.value)
-
-
 def test_empty_files_are_listed_and_skipped_and_too_many_refused(classes_folder, zip_of):
     root = classes_folder({"train/cat": 20, "val/cat": 2})
     (root / "train/cat/003.png").write_bytes(b"")

@@ -207,6 +207,25 @@ def test_resume_needs_neither_the_old_folder_nor_the_old_data_or_weights(
         resume(runs[1])
 
 
+def test_data_that_have_moved_are_written_into_the_runs_configuration(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(colours, "mobilenet_v3_small", out=whole, recipe=FAST, **TINY)
+    stopper = interrupt_after(5, monkeypatch)
+    with pytest.raises(Interrupted):
+        train(colours, "mobilenet_v3_small", out=parts, recipe=FAST, reporter=stopper, **TINY)
+    colours.rename(tmp_path / "moved")
+    config = parts / "config.json"
+    with pytest.raises(DataError) as caught:
+        resume(parts)
+    assert str(caught.value).startswith(f"{colours}: ")
+    assert f"{config}, as `data`" in str(caught.value)
+    config.write_text(json.dumps({**json.loads(config.read_text()), "data": str(tmp_path / "moved")}))
+    resume(parts)
+    assert same_weights(whole / "best.safetensors", parts / "best.safetensors")
+
+
 def test_bf16_and_its_resume(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = FAST.with_changes({"precision": "bf16-mixed"})
     runs = [tmp_path / "whole", tmp_path / "parts"]

@@ -52,7 +52,9 @@ def open_data(source: str | Path, *, task: Task | None = None, seed: int = 0) ->
     if not path.exists():
         if str(source) in BUILT_IN:
             return _open_built_in(str(source), task, seed)
-        raise DataError(f"{source}: no such folder or zip; {_hint(str(source))}")
+        near = difflib.get_close_matches(str(source), BUILT_IN, n=1, cutoff=0.6)
+        hint = f"did you mean the built-in {near[0]}?" if near else f"check the path, or use {' or '.join(BUILT_IN)}"
+        raise DataError(f"{source}: no such folder or zip; {hint}")
 
     if is_sharded(path):
         index, skipped = open_local_index(path)
@@ -72,14 +74,6 @@ def open_data(source: str | Path, *, task: Task | None = None, seed: int = 0) ->
         hints=Hints(background=layout.task == "segmentation" and bool(is_background(layout.classes)[0])),
     )
     return _with_val(opened, seed)
-
-
-def _hint(missing: str) -> str:
-    """What can be done about a path that leads nowhere."""
-    if Path(missing).is_absolute():  # as a run notes it, so it need not be what the user has typed just now
-        return "check the path, or put the data back there; a run to be resumed has it as `data` in its config.json"
-    near = difflib.get_close_matches(missing, BUILT_IN, n=1, cutoff=0.6)
-    return f"did you mean the built-in {near[0]}?" if near else f"check the path, or use {' or '.join(BUILT_IN)}"
 
 
 def check_outside(out: Path, data: str | Path, option: str = "--out") -> None:

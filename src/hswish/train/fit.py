@@ -155,6 +155,11 @@ def _reopened(folder: RunFolder, config: RunConfig, devices: Devices, reporter: 
     Raises:
         DataError: the data changed, or there is no checkpoint, or another network's.
     """
+    if Path(config.data).is_absolute() and not Path(config.data).exists():  # neither on the web nor built in
+        raise DataError(
+            f"{config.data}: the data of this run are not there any more; put them back, or write the path where "
+            f"they are now into {folder.config}, as `data`"
+        )
     source = open_data(config.data, task=task_of(config.model), seed=config.recipe.seed)
     source = source.with_splits(folder.read_splits())
     if source.classes != config.classes:
