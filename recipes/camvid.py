@@ -10,7 +10,7 @@ Time:      1000 epochs of Small on such a core 7 h, by this rate; an H200 does 4
 Aim:       test mIoU 57 to 64 Small, 63 to 71 Large. Published from scratch at this size: ENet 51 to 53, ESPNet 55.6,
            CGNet 65.6, DABNet 66.7, LETNet 70.5. The test pictures are not at hand; zoo/ holds Large after 260
            epochs and 441 more, Small after 205, 118 taught by that Large, and 240 (zoo/README.md). On 91 pictures of
-           streets that it has not driven a Small that learnt 266 of the others for 227 epochs has 0.535 (docs/log.md)
+           streets that it has not driven a Small that learnt 266 of the others for 200 epochs has 0.535 (docs/log.md)
 Source:    the protocol of those (DABNet, CGNet, LETNet): 800 to 1000 epochs of train + val (468 pictures), weighted
            cross-entropy, zoom 0.5 to 2, poly 0.9. Changed: AdamW with averaged weights; a Lovasz loss, which is
            the score's own gradient; an auxiliary mask; rare things pasted in; batch norms measured anew.

@@ -32,7 +32,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache of this test; no proxy, nothing offline, and pauses that do not take a test's time."""
     place = tmp_path / "home"
     monkeypatch.setenv("HSWISH_HOME", str(place))
-    for name in ("HSWISH_OFFLINE", "HF_HUB_OFFLINE", "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+    proxies = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy")
+    for name in ("HSWISH_OFFLINE", "HF_HUB_OFFLINE", "HSWISH_SHARD_CACHE_GB", *proxies):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(download_module, "BACKOFF_S", 0.001)
     return place

@@ -94,7 +94,7 @@ def test_a_class_may_have_a_name_that_is_no_text(tmp_path):
     board = TensorBoard()
     board.start_run(tmp_path)
     board.start_epoch(1, 1, 1, 0)
-    board.end_epoch({"epoch": 1, "loss": None, "per_class": {os.fsdecode(b"caf\xe9"): 0.5, "dog": None}})
+    board.end_epoch({"epoch": 1, "per_class": {os.fsdecode(b"caf\xe9"): 0.5, "dog": None}})
     board.end_run()
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()

@@ -25,6 +25,7 @@ from hswish.spec.errors import HswishError
 BAD_INPUT = 2
 """exit status of every error the user can put right"""
 _SIGNAL_AGAIN_S = 0.02
+"""How soon a signal that could not be heeded comes again."""
 
 
 def main(arguments: list[str] | None = None) -> None:

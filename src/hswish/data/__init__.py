@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from hswish.data.loading.held import HeldLoader
     from hswish.data.loading.loader import Batch, TrainLoader
     from hswish.data.loading.workers import default_workers
-    from hswish.data.opening import BUILT_IN, check_outside, open_data
+    from hswish.data.opening import BUILT_IN, open_data
+    from hswish.data.outside import check_outside
     from hswish.data.problems import BadFile, raise_fatal, too_many_bad
     from hswish.data.source import DataSource, Hints, Item
     from hswish.data.statistics import WeightRule, class_frequencies, class_weights, loss_weights
@@ -43,7 +44,7 @@ _HOMES = {
     "TrainLoader": "loading.loader",
     "TrainTransform": "augment.pictures",
     "WeightRule": "statistics",
-    "check_outside": "opening",
+    "check_outside": "outside",
     "class_frequencies": "statistics",
     "class_weights": "statistics",
     "default_workers": "loading.workers",

@@ -23,7 +23,7 @@ from hswish.data.stores import open_store
 from hswish.data.tree import Tree
 from hswish.spec.addresses import is_web_address
 from hswish.spec.architecture import Task
-from hswish.spec.errors import DataError, SaveError
+from hswish.spec.errors import DataError
 from hswish.spec.files import expanded
 from hswish.spec.palette import is_background
 
@@ -74,22 +74,6 @@ def open_data(source: str | Path, *, task: Task | None = None, seed: int = 0) ->
         hints=Hints(background=layout.task == "segmentation" and bool(is_background(layout.classes)[0])),
     )
     return _with_val(opened, seed)
-
-
-def check_outside(out: Path, data: str | Path, option: str = "--out") -> None:
-    """Refuse to write into a folder that is read: the next listing would take a picture there for data.
-
-    Args:
-        out: file or folder that is to be written.
-        data: the data set, as `open_data` takes it.
-        option: what names another place, for the message.
-
-    Raises:
-        SaveError: `out` is the folder `data` or lies inside it.
-    """
-    folder = expanded(data)
-    if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
-        raise SaveError(f"{out}: lies inside the data, {data}; choose another folder by {option}")
 
 
 def _open_built_in(name: str, task: Task | None, seed: int) -> DataSource:

@@ -27,7 +27,6 @@ from hswish.data import (
 from hswish.data.loading.order import epoch_order
 from hswish.data.shards.cache import cache_capacity
 from hswish.data.shards.writing import write_shards
-from hswish.hub import download as download_module
 from hswish.spec.errors import DataError, DownloadError, OptionError, SaveError
 from hswish.spec.preprocess import Preprocess
 from tests.servers.web import FolderWeb
@@ -37,14 +36,7 @@ SMALL = 8000
 """Bytes a shard: a few pictures each."""
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """The cache of this test; no proxy, and pauses that do not take a test's time."""
-    monkeypatch.setenv("HSWISH_HOME", str(tmp_path / "home"))
-    for name in ("HSWISH_OFFLINE", "HF_HUB_OFFLINE", "HTTP_PROXY", "http_proxy", "HSWISH_SHARD_CACHE_GB"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(download_module, "BACKOFF_S", 0.001)
-    return tmp_path / "home"
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

@@ -17,13 +17,7 @@ from hswish.spec.errors import DataError
 from hswish.spec.preprocess import Preprocess
 from tests.servers.web import FolderWeb
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("HSWISH_HOME", str(tmp_path / "home"))
-    for name in ("HSWISH_OFFLINE", "HF_HUB_OFFLINE", "HTTP_PROXY", "http_proxy", "HSWISH_SHARD_CACHE_GB"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path / "home"
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from PIL import Image
 
 from hswish.data.class_names import class_names_text
 from hswish.data.layouts.base import split_of
-from hswish.data.opening import check_outside
+from hswish.data.outside import check_outside
 from hswish.data.problems import too_many_bad
 from hswish.data.shards.folder import unfinished
 from hswish.data.shards.index import INDEX_FILE, Record, Shard, ShardIndex
