@@ -30,7 +30,17 @@ twice as quick (median of 5 rounds, of 4 for large-224):
     large-224   hswish                30.0      27.6 to 30.8     1.69
     large-224   hswish bf16           38.6      34.7 to 44.0     2.18
 
-On the AMD small-32 was 1.31 and 1.92 before that.
+On the AMD small-32 was 1.31 and 1.92 before that. On 2 cores of an AMD EPYC without AVX-512 (Zen 3; median of 5
+rounds), where torch has no bfloat16, after the kernels of AVX2 had come to compute in vectors of its width and to read
+maps in memory's order; in brackets before that (docs/log.md):
+
+    large-224   plain                 11.4      10.5 to 12.9     1.00
+    large-224   hswish                19.1      17.6 to 19.9     1.67  (1.47)
+    small-224   plain                 29.4      27.6 to 34.4     1.00
+    small-224   hswish                48.6      44.4 to 50.3     1.65  (1.57)
+    small-32    plain                 87.5     81.9 to 101.3     1.00
+    small-32    hswish               152.6    124.9 to 167.6     1.74  (1.47)
+    small-32    held                 244.5    198.1 to 276.5     2.79  (1.92)
 """
 
 from __future__ import annotations
@@ -54,6 +64,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.startup import machine, versions
+from hswish.train.processor import has_bfloat16
 
 CLASSES = 10
 
@@ -76,7 +87,10 @@ class Case:
 
     @property
     def contenders(self) -> tuple[str, ...]:
-        return ("plain", "hswish", "hswish bf16", *(("held", "held bf16") if self.small else ()))
+        """Without bfloat16 where the processor has none."""
+        kinds = ("hswish", "held") if self.small else ("hswish",)
+        halves = (" bf16",) if has_bfloat16() else ()
+        return ("plain", *(kind + half for kind in kinds for half in ("", *halves)))
 
 
 LARGE_224 = Case(
@@ -330,7 +344,7 @@ def main() -> None:
     parser.add_argument("--parts", action="store_true", help="loader and network by themselves, too")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    parts = ("loader", "network", "network bf16") if given.parts else ()
+    parts = ("loader", "network", *(["network bf16"] if has_bfloat16() else [])) if given.parts else ()
     rows: list[Row] = []
     for case in CASES:
         if not given.case or case.name in given.case:

@@ -12,22 +12,16 @@ namespace hswish::HSWISH_LEVEL::training {
 
 using hswish::training::Pictures;
 
-// sums[picture][c] = sum over the pixels of the vector that term(index, lanes) gives: floats over a few
-// pixels at a time, doubles over those. A picture is one thread's.
+// sums[picture][c] = sum over the pixels of the vector that term(index, lanes) gives. A picture is one thread's.
 template <class Term>
 static void sums_of(const Loop& loop, const Pictures& of, float* sums, const Term& term) {
   loop(of.pictures, [&](long picture) {
-    each_vector(of.channels, [&](long c, auto lanes) {
-      constexpr int N = decltype(lanes)::value;
-      double total[N] = {};
-      for (long start = 0; start < of.pixels; start += FEWEST_ROWS) {
-        const long end = smaller(of.pixels, start + FEWEST_ROWS);
-        Floats<N> few{};
-        for (long pixel = start; pixel < end; pixel++) few += term((picture * of.pixels + pixel) * of.channels + c, lanes);
-        add<N>(total, few);
-      }
-      for (int i = 0; i < N; i++) sums[picture * of.channels + c + i] = static_cast<float>(total[i]);
-    });
+    static thread_local Memory<double> memory;
+    double* const totals = memory.at_least(of.channels);
+    std::memset(totals, 0, of.channels * sizeof(double));
+    add_rows<1>(picture * of.pixels, (picture + 1) * of.pixels, of.channels, totals,
+                [&](long row, long c, auto lanes, auto& sum) { sum[0] += term(row * of.channels + c, lanes); });
+    for (long c = 0; c < of.channels; c++) sums[picture * of.channels + c] = static_cast<float>(totals[c]);
   });
 }
 

@@ -47,26 +47,14 @@ static void each_part(const Loop& loop, long rows, const Work& work) {
   loop((rows + size - 1) / size, [&](long part) { work(part, part * size, smaller(rows, (part + 1) * size)); });
 }
 
-// sums[0], sums[1] = sums over the rows of the two vectors that terms(index, lanes) gives: floats over a
-// few rows at a time, doubles over those.
+// sums[0], sums[1] = sums over the rows of what terms(row, channel, lanes, vectors [2]) adds up.
 template <class Terms>
 static void two_sums(const Loop& loop, long rows, long channels, double* sums, const Terms& terms) {
   Memory<double> memory(PARTS * 2 * channels);
   double* const parts = memory.data();
   std::memset(parts, 0, PARTS * 2 * channels * sizeof(double));
   each_part(loop, rows, [&](long part, long first, long last) {
-    double* into = parts + part * 2 * channels;
-    for (long start = first; start < last; start += FEWEST_ROWS) {
-      const long end = smaller(last, start + FEWEST_ROWS);
-      each_line(channels, [&](long c, auto lanes, auto vectors) {
-        constexpr int N = decltype(lanes)::value, COUNT = decltype(vectors)::value;
-        Floats<N> a[COUNT] = {}, b[COUNT] = {};
-        for (long row = start; row < end; row++)
-#pragma GCC unroll 4
-          for (int v = 0; v < COUNT; v++) terms(row * channels + c + v * N, c + v * N, lanes, a[v], b[v]);
-        for (int v = 0; v < COUNT; v++) add<N>(into + c + v * N, a[v]), add<N>(into + channels + c + v * N, b[v]);
-      });
-    }
+    add_rows<2>(first, last, channels, parts + part * 2 * channels, terms);
   });
   std::memset(sums, 0, 2 * channels * sizeof(double));
   for (long part = 0; part < PARTS; part++)
@@ -75,10 +63,10 @@ static void two_sums(const Loop& loop, long rows, long channels, double* sums, c
 
 template <class T>
 static void moments_of(const Loop& loop, long rows, long channels, const T* x, double* sums) {
-  two_sums(loop, rows, channels, sums, [&](long at, long, auto lanes, auto& sum, auto& squares) {
-    const auto v = load<decltype(lanes)::value>(x + at);
-    sum += v;
-    squares += v * v;
+  two_sums(loop, rows, channels, sums, [&](long row, long c, auto lanes, auto& sum) {
+    const auto v = load<decltype(lanes)::value>(x + row * channels + c);
+    sum[0] += v;
+    sum[1] += v * v;
   });
 }
 
@@ -96,12 +84,13 @@ static void affine_of(const Loop& loop, const Affine& op, const T* x, T* out) {
 
 template <class T, Act act>
 static void affine_sums_of(const Loop& loop, const Affine& op, const T* gradient, const T* x, double* sums) {
-  two_sums(loop, op.rows, op.channels, sums, [&](long at, long c, auto lanes, auto& sum, auto& products) {
+  two_sums(loop, op.rows, op.channels, sums, [&](long row, long c, auto lanes, auto& sum) {
     constexpr int N = decltype(lanes)::value;
+    const long at = row * op.channels + c;
     const Floats<N> v = load<N>(x + at);
     const Floats<N> g = load<N>(gradient + at) * slope<act, N>(v * load<N>(op.scale + c) + load<N>(op.shift + c));
-    sum += g;
-    products += g * v;
+    sum[0] += g;
+    sum[1] += g * v;
   });
 }
 

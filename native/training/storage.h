@@ -18,6 +18,15 @@ namespace hswish::HSWISH_LEVEL::training {
 
 typedef uint16_t bf16;  // the upper half of a float
 
+// Floats in a register. The compiler keeps vectors wider than that in memory.
+#if defined(__AVX512F__)
+constexpr int WIDEST = 16;
+#elif defined(__AVX2__)
+constexpr int WIDEST = 8;
+#else
+constexpr int WIDEST = 4;
+#endif
+
 template <int N>
 struct Lanes;
 template <>
@@ -31,6 +40,12 @@ struct Lanes<8> {
   typedef float floats __attribute__((vector_size(32)));
   typedef uint32_t words __attribute__((vector_size(32)));
   typedef uint16_t halves __attribute__((vector_size(16)));
+};
+template <>
+struct Lanes<4> {
+  typedef float floats __attribute__((vector_size(16)));
+  typedef uint32_t words __attribute__((vector_size(16)));
+  typedef uint16_t halves __attribute__((vector_size(8)));
 };
 
 template <int N>
@@ -78,13 +93,6 @@ static inline void store(bf16* p, Floats<N> v) {
 }
 
 template <int N>
-static inline void add(double* sums, Floats<N> v) {
-  float few[N];
-  store<N>(few, v);
-  for (int i = 0; i < N; i++) sums[i] += few[i];
-}
-
-template <int N>
 static inline Floats<N> splat(float x) {
   return x - Floats<N>{};
 }
@@ -93,17 +101,9 @@ static inline Floats<N> splat(float x) {
 template <class Step>
 static inline void each_vector(long channels, const Step& step) {
   long c = 0;
-  for (; c + 16 <= channels; c += 16) step(c, std::integral_constant<int, 16>());
-  if (c < channels) step(c, std::integral_constant<int, 8>());
-}
-
-// step(first channel, lanes of a vector, how many vectors) likewise, most of them by whole cache lines.
-template <class Step>
-static inline void each_line(long channels, const Step& step) {
-  long c = 0;
-  for (; c + 64 <= channels; c += 64) step(c, std::integral_constant<int, 16>(), std::integral_constant<int, 4>());
-  for (; c + 16 <= channels; c += 16) step(c, std::integral_constant<int, 16>(), std::integral_constant<int, 1>());
-  if (c < channels) step(c, std::integral_constant<int, 8>(), std::integral_constant<int, 1>());
+  for (; c + WIDEST <= channels; c += WIDEST) step(c, std::integral_constant<int, WIDEST>());
+  if constexpr (WIDEST > 8)
+    if (c < channels) step(c, std::integral_constant<int, 8>());
 }
 
 constexpr long FEWEST_ROWS = 64;  // so many are summed as floats; doubles take over from there
@@ -138,5 +138,31 @@ class Memory {
   T* data_ = nullptr;
   long count_ = 0;
 };
+
+// Adds to totals [SUMS][channels] what terms(row, channel, lanes, vectors [SUMS]) adds up over some rows: floats over a
+// few rows, doubles over those. Memory is read in its order, four rows beside each other.
+template <int SUMS, class Terms>
+static void add_rows(long first, long last, long channels, double* totals, const Terms& terms) {
+  static thread_local Memory<float> memory;
+  float* const few = memory.at_least(SUMS * channels);
+  for (long start = first; start < last; start += FEWEST_ROWS) {
+    const long end = smaller(last, start + FEWEST_ROWS);
+    std::memset(few, 0, SUMS * channels * sizeof(float));
+    const auto rows_from = [&](long row, auto count) {
+      each_vector(channels, [&](long c, auto lanes) {
+        constexpr int N = decltype(lanes)::value;
+        Floats<N> sum[SUMS];
+        for (int s = 0; s < SUMS; s++) sum[s] = load<N>(few + s * channels + c);
+#pragma GCC unroll 4
+        for (int r = 0; r < decltype(count)::value; r++) terms(row + r, c, lanes, sum);
+        for (int s = 0; s < SUMS; s++) store<N>(few + s * channels + c, sum[s]);
+      });
+    };
+    long row = start;
+    for (; row + 4 <= end; row += 4) rows_from(row, std::integral_constant<int, 4>());
+    for (; row < end; row++) rows_from(row, std::integral_constant<int, 1>());
+    for (long c = 0; c < SUMS * channels; c++) totals[c] += few[c];
+  }
+}
 
 }  // namespace hswish::HSWISH_LEVEL::training

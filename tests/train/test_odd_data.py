@@ -176,6 +176,22 @@ def test_a_single_class_of_pictures_is_told(colours: Path, squares: Path, tmp_pa
     assert not any("only class" in note for note in other.notes)
 
 
+@pytest.mark.parametrize(("precision", "able"), [("bf16-mixed", False), ("bf16-mixed", True), ("32-true", False)])
+def test_halves_that_the_processor_cannot_multiply_are_told(
+    colours: Path, tmp_path: Path, precision: str, able: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hswish.train.prepare.has_bfloat16", lambda: able)
+    log, changes = Notes(), {"precision": precision, "epochs": 1}
+    train(colours, "mobilenet_v3_small", out=tmp_path / "run", recipe=FAST, changes=changes, reporter=log, **TINY)
+    warnings = [note for note in log.notes if note.startswith("warning")]
+    if able or precision == "32-true":
+        assert not warnings
+    else:
+        (warning,) = warnings
+        assert "no instructions for bfloat16" in warning
+        assert "--set precision=32-true" in warning
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_last_batch_of_one(colours: Path, tmp_path: Path, accumulate: int) -> None:
     """25 training pictures in batches of 4 leave one over, which batch norm could not take."""

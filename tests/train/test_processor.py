@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from hswish.train import Recipe, Reporter, train
+from hswish.train.processor import has_bfloat16
 
 PROGRAM = """
 import resource, sys
@@ -36,6 +37,13 @@ def test_large_blocks_are_not_handed_back_and_cleared_again() -> None:
     assert resource.getpagesize() == 4096
     assert faults("default") > 10 * 10_000
     assert faults("keep") < 10_000
+
+
+def test_bfloat16_is_for_processors_with_vectors_of_512_bits() -> None:
+    """On x86; below that torch convolves halves number by number."""
+    flags = Path("/proc/cpuinfo").read_text().split()
+    if "avx2" in flags:
+        assert has_bfloat16() == ("avx512bw" in flags)
 
 
 @pytest.mark.parametrize(("held", "threads"), [(False, 2), (True, 4)])

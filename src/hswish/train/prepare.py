@@ -30,6 +30,7 @@ from hswish.train.devices import Devices
 from hswish.train.largest_batch import largest_batch, what_limits
 from hswish.train.learner import Learner
 from hswish.train.loop import Trainer
+from hswish.train.processor import has_bfloat16
 from hswish.train.recipe import Recipe
 from hswish.train.recipe_files import load_recipe
 from hswish.train.reporter import Reporter
@@ -189,6 +190,11 @@ def build_trainer(
         reporter.note(
             f"warning: {source.location}: its only class is {source.classes[0]}, so there is nothing to tell apart and "
             "every score is 1; give each class a folder of its own"
+        )
+    if recipe.precision == "bf16-mixed" and devices.device.type == "cpu" and not has_bfloat16():
+        reporter.note(
+            "warning: precision=bf16-mixed: this processor has no instructions for bfloat16, so training takes about "
+            "ten times as long as in float32; use --set precision=32-true"
         )
     for name, reason in source.skipped:
         reporter.note(f"skipped {name}: {reason}")

@@ -1,4 +1,4 @@
-"""What a training process asks of the computer it runs on: memory that it keeps, cores that it shares."""
+"""What a training process asks of the computer it runs on: memory that it keeps, cores that it shares, bfloat16."""
 
 from __future__ import annotations
 
@@ -41,3 +41,14 @@ def share_cores(input_pixels: int) -> None:
 
     if input_pixels < _SMALL_PIXELS:
         torch.set_num_threads(max(1, min(torch.get_num_threads(), available_cores() // 2)))
+
+
+def has_bfloat16() -> bool:
+    """Whether torch convolves in bfloat16 by this processor's own instructions.
+
+    Without AVX-512 or ARM's it does so number by number: LR-ASPP Small at 360x480 learnt 1.1 pictures a second
+    on a Zen 3, where in float32 it learns 11 (docs/log.md).
+    """
+    import torch
+
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -79,9 +80,27 @@ def test_depthwise(
     reach = (kernel - 1) * dilation
     padding = reach // 2 if padded else 0
     height, width = height + (0 if padded else reach), width + (0 if padded else reach)
-    kernels = engine.TrainingKernels(level, count)
-    x, w = drawn(seed, pictures, height, width, channels, dtype=dtype), drawn(seed + 1, channels, kernel, kernel)
     window = {"stride": stride, "dilation": dilation, "padding": padding}
+    shape = (pictures, height, width, channels)
+    check_depthwise(engine.TrainingKernels(level, count), shape, kernel, window, dtype, seed)
+
+
+@pytest.mark.parametrize("width", [20, 200, 400])  # four, two and one panel of 16 channels at once
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
+def test_depthwise_of_many_channels(engine: ModuleType, level: str, width: int, kernel: int, stride: int) -> None:
+    """Ten panels of 16 and half of one, of maps that take several strips, and of more pictures than one task has."""
+    window = {"stride": stride, "dilation": 1, "padding": kernel // 2}
+    for pictures, height in ((1, 19), (33, 2)):
+        shape = (pictures, height, width, 168)
+        check_depthwise(engine.TrainingKernels(level, 3), shape, kernel, window, torch.float32, width)
+
+
+def check_depthwise(
+    kernels: Any, shape: tuple[int, ...], kernel: int, window: dict[str, int], dtype: torch.dtype, seed: int
+) -> None:
+    """Forward and both gradients of maps of a shape (N, H, W, C), against torch's."""
+    channels = shape[-1]
+    x, w = drawn(seed, *shape, dtype=dtype), drawn(seed + 1, channels, kernel, kernel)
     reference_x, reference_w = maps(x).requires_grad_(), w.double()[:, None].requires_grad_()
     wanted = F.conv2d(reference_x, reference_w, groups=channels, **window)
     out = torch.empty(wanted.permute(0, 2, 3, 1).shape, dtype=dtype)
