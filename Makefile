@@ -16,7 +16,7 @@ demo: $(STAMP) ## train, measure and use two small models; writes demo-out/
 test: $(STAMP) ## the default test suite
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-long: $(STAMP) ## what takes longest, the demo, the wheel, exports in every precision; continuous integration runs it
+test-long: $(STAMP) ## what takes longest: the demo, the wheel, long documents, exports in every precision; continuous integration runs it
 	$(BIN)/python -m pytest -n 2 -m long
 
 test-all: $(STAMP) ## every test, the slow ones too

@@ -75,13 +75,13 @@ def run(command: list[str] | str, folder: Path) -> None:
 
 
 LONG = {"data.md", "training.md", "quantization.md", "export.md", "convert.md"}
-"""pages whose commands take a quarter of a minute or more; `make test-all` runs them"""
+"""pages whose commands take a quarter of a minute or more; `make test-long` runs them"""
 
 
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name in LONG else [])
+        pytest.param(page, id=page.name, marks=[pytest.mark.slow, pytest.mark.long] if page.name in LONG else [])
         for page in PAGES
         if commands(page)
     ],
