@@ -18,7 +18,6 @@ using hswish::training::Window;
 constexpr long STRIP_BYTES = 192 * 1024;
 constexpr long TASKS = 64;  // about so many: enough to share out evenly, few enough to be worth their preparation
 
-constexpr long LEAST_ROWS = 5;  // of a strip, where the map has them
 constexpr int PIXELS = WIDEST / 2;  // neighbours whose sums fit the registers
 #if defined(__AVX512F__)
 constexpr int SUMS = 25;  // of taps, that do
@@ -39,10 +38,12 @@ struct Place {
   bool fresh;
 };
 
-// Panels whose strips are filled at once: more are read in the order of memory, fewer leave room for more rows.
+// Panels whose strips are filled at once: more are read in the order of memory, fewer leave room for more rows, of
+// which the next strip needs `reach` once more.
 static inline long bundle_of(const Window& w) {
-  const long rows = STRIP_BYTES / (16 * sizeof(float) * (larger(w.width, w.out_width) + 2 * w.kernel));
-  const long least = smaller(w.height + 2 * w.padding, LEAST_ROWS);
+  const long reach = (w.kernel - 1) * w.dilation;
+  const long rows = STRIP_BYTES / (16 * sizeof(float) * (larger(w.width, w.out_width) + 2 * reach));
+  const long least = smaller(w.height + 2 * w.padding, 2 * reach + 1);
   return rows >= 4 * least ? 4 : rows >= 2 * least ? 2 : 1;
 }
 
@@ -237,18 +238,14 @@ static void gather_of(const Loop& loop, const Window& w, const T* gradient, cons
   take_panels<K>(weights, w.channels, false, taps.data());
   Window of_gradient = w;
   of_gradient.height = w.out_height, of_gradient.width = w.out_width;
-  const long width = w.out_width + 2 * MARGIN, height = w.out_height + 2 * MARGIN, bundle = bundle_of(w);
+  const long width = w.out_width + 2 * MARGIN, height = w.out_height + 2 * MARGIN;
   each_place(loop, w, [&](Memory<float>& scratch, const Place& place, auto lanes) {
     constexpr int N = decltype(lanes)::value;
-    const long apart = width * height * N;
-    float* planes = scratch.at_least(bundle * apart);
-    fill<N>(planes, apart, place.panels, gradient + place.picture * w.out_height * w.out_width * w.channels + place.channel,
-            of_gradient, MARGIN, width, 0, height, place.fresh);
-    const auto one_row = [&](long y, long p) {
-      const long channel = place.channel + p * N;
+    float* plane = scratch.at_least(width * height * N);
+    const auto one_row = [&](long y, long channel) {
       T* line = out + (place.picture * w.height + y) * w.width * w.channels + channel;
       const long ky = (y + w.padding) & 1;
-      const float* row = planes + p * apart + ((y + w.padding) / 2 + MARGIN) * width * N;
+      const float* row = plane + ((y + w.padding) / 2 + MARGIN) * width * N;
       for (long x = 0; x < smaller(2, w.width); x++) {
         const long kx = (x + w.padding) & 1;
         const float* column = row + ((x + w.padding) / 2 + MARGIN) * N;
@@ -263,8 +260,12 @@ static void gather_of(const Loop& loop, const Window& w, const T* gradient, cons
         });
       }
     };
-    for (long p = 0; p < place.panels; p++)
-      for (long y = 0; y < w.height; y++) one_row(y, p);
+    for (long p = 0; p < place.panels; p++) {  // one after another: their planes are larger than strips
+      const long channel = place.channel + p * N;
+      const T* panel = gradient + place.picture * w.out_height * w.out_width * w.channels + channel;
+      fill<N>(plane, 0, 1, panel, of_gradient, MARGIN, width, 0, height, place.fresh && p == 0);
+      for (long y = 0; y < w.height; y++) one_row(y, channel);
+    }
   });
 }
 
