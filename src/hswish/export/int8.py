@@ -34,7 +34,7 @@ from hswish.quantize.sensitivity import LayerError, sensitivity
 from hswish.quantize.simulate import SimulatedEngine, SimulatedNetwork
 from hswish.runtime import Engine, interface_of, open_engine
 from hswish.runtime.exported import ExportedEngine, Operator
-from hswish.runtime.native import NativeEngine
+from hswish.runtime.native import NativeEngine, has_vnni
 from hswish.spec.artifact import Description
 from hswish.spec.errors import OptionError, ParityError, SaveError
 from hswish.spec.files import explain_os_error
@@ -47,6 +47,9 @@ _MARGIN = 0.8
 """Part of the allowed loss that the simulator may foretell: the runtime rounds here and there once more."""
 _LOOKED_AT = 4
 """Batches that tell which layers rounding hurts."""
+
+OVERFLOWING = ("onnx", "openvino")
+"""formats whose runtimes, on x86 without VNNI, add products of bytes in pairs of 16 bits"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +171,8 @@ class _Exporting:
                         return reports[-1]
         except OSError as error:
             raise SaveError(f"cannot save {path}: {explain_os_error(error)}") from error
-        raise ParityError(_too_much(min(reports, key=lambda report: report.drop)))
+        overflows = writer.name in OVERFLOWING and self.settings.weight_bits == 8 and not has_vnni()
+        raise ParityError(_too_much(min(reports, key=lambda report: report.drop), overflows))
 
     # --- Quantising --------------------------------------------------------------------------
 
@@ -309,10 +313,15 @@ def _of_one_size(job: Job) -> Description:
     return replace(job.description, preprocess=preprocess)
 
 
-def _too_much(report: Int8Report) -> str:
+def _too_much(report: Int8Report, overflows: bool) -> str:
     points = 100 * report.drop
+    advice = (
+        "this processor has no VNNI, without which products of 8-bit weights overflow: --weight-bits 7 avoids it; "
+        if overflows
+        else ""
+    )
     return (
         f"{report.format}: in 8 bits it loses {points:.1f} points of {report.metric} "
         f"({report.score:.4f} against {report.float_score:.4f}), more than {100 * ALLOWED:.1f}; nothing was written. "
-        "--qat may win them back, --int8-weights loses none, --allow-drop keeps the file as it is"
+        f"{advice}--qat may win them back, --int8-weights loses none, --allow-drop keeps the file as it is"
     )

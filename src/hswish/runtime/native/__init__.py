@@ -12,6 +12,6 @@ The compiled part is in `native/` beside `src/`.
 """
 
 from hswish.runtime.native.engine import NativeEngine
-from hswish.runtime.native.library import NativeAbsentError, choose_level
+from hswish.runtime.native.library import NativeAbsentError, choose_level, has_vnni
 
-__all__ = ["NativeAbsentError", "NativeEngine", "choose_level"]
+__all__ = ["NativeAbsentError", "NativeEngine", "choose_level", "has_vnni"]

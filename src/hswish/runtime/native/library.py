@@ -50,6 +50,19 @@ def is_present() -> bool:
     return True
 
 
+def has_vnni() -> bool:
+    """Whether this processor adds products of bytes by one instruction in 32 bits, or is not of x86.
+
+    x86 processors without VNNI add pairs of them in 16 bits, which overflow where weights have 8 bits: ONNX Runtime
+    and OpenVINO do so. Without the compiled module nothing is known, and the answer is yes.
+    """
+    try:
+        levels: dict[str, bool] = dict(library("").levels())
+    except NativeAbsentError:
+        return True
+    return "avx2" not in levels or any(levels.get(name, False) for name in ("avxvnni", "avx512vnni"))
+
+
 def choose_level(engine: ModuleType) -> str:
     """The widest instruction set that this processor runs, or the one that `HSWISH_NATIVE_LEVEL` names.
 
