@@ -17,7 +17,6 @@ using hswish::training::Window;
 
 constexpr long STRIP_BYTES = 192 * 1024;
 constexpr long TASKS = 64;  // about so many: enough to share out evenly, few enough to be worth their preparation
-
 constexpr int PIXELS = WIDEST / 2;  // neighbours whose sums fit the registers
 #if defined(__AVX512F__)
 constexpr int SUMS = 25;  // of taps, that do

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -134,20 +134,3 @@ def test_no_torch_is_loaded(engine: ModuleType, build: Build) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize(
-    ("levels", "found"),
-    [
-        ([("generic", True), ("avx2", True), ("avxvnni", False), ("avx512vnni", False)], False),
-        ([("generic", True), ("avx2", True), ("avx512", True), ("avx512vnni", False)], False),
-        ([("generic", True), ("avx2", True), ("avxvnni", True), ("avx512vnni", False)], True),
-        ([("generic", True), ("avx2", True), ("avx512", True), ("avx512vnni", True)], True),
-        ([("generic", True), ("neon", True)], True),
-    ],
-)
-def test_vnni_is_asked_of_x86_alone(
-    levels: list[tuple[str, bool]], found: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(library, "library", lambda purpose: SimpleNamespace(levels=lambda: levels))
-    assert library.has_vnni() is found
