@@ -46,6 +46,7 @@ static void stem_tile(const Rows& x, const Rows& next, long channels, const floa
           const V a = splat<V>(row[m * stride + kx]);
 #pragma GCC unroll 2
           for (int v = 0; v < NV; v++) sum[m][v] += a * weight[v];
+          if constexpr (LANES<Vec> < 16) settle(sum[m]);
         }
       }
     }

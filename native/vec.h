@@ -115,6 +115,18 @@ static inline V part(V factors) {
   return factors;
 }
 
+// What comes after waits for these sums. (g++ would keep in registers what later steps read again, and sums in memory.)
+template <class V, int N>
+static inline void settle(V (&sum)[N]) {
+#if defined(__x86_64__)
+  if constexpr (sizeof(V) <= sizeof(Vec)) {
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) asm("" : "+v"(sum[i]));
+    asm volatile("" : : : "memory");
+  }
+#endif
+}
+
 static inline void prefetch(const float* p) { __builtin_prefetch(p, 0, 2); }
 static inline void prefetch_to_write(const void* p) { __builtin_prefetch(p, 1, 3); }
 
