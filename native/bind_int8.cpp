@@ -36,7 +36,7 @@ static LayerInt8 layer_of(const Layer& layer, size_t dims, const std::string& wh
 }
 
 static PackedPointwiseInt8 pack(const Layer& layer, const Int8Kernels& k, const std::string& what) {
-  return {layer_of(layer, 2, what), k.offset};
+  return {layer_of(layer, 2, what), k.products};
 }
 
 static PackedDepthwiseInt8 pack_depthwise(const Layer& layer, const Int8Kernels& k, long stride, long dilation) {
@@ -45,7 +45,7 @@ static PackedDepthwiseInt8 pack_depthwise(const Layer& layer, const Int8Kernels&
   require(w.shape(1) == w.shape(2) && (w.shape(1) == 3 || w.shape(1) == 5), "a depthwise kernel is 3x3 or 5x5");
   require((stride == 1 && (dilation == 1 || dilation == 2 || dilation == 4)) || (stride == 2 && dilation == 1),
           "a block has stride 1 and dilation 1, 2 or 4, or stride 2");
-  return {made, k.offset, static_cast<long>(w.shape(1)), stride, dilation};
+  return {made, k.products, static_cast<long>(w.shape(1)), stride, dilation};
 }
 
 static PackedStemInt8 pack_stem(const Layer& layer, const Int8Kernels& k, long stride) {
@@ -53,7 +53,7 @@ static PackedStemInt8 pack_stem(const Layer& layer, const Int8Kernels& k, long s
   const LayerInt8 made = layer_of(layer, 4, "stem");
   require(w.shape(2) == 3 && w.shape(3) == 3, "the stem's kernel is 3x3");
   require(stride == 1 || stride == 2, "the stem's stride is 1 or 2");
-  return {made, k.offset, static_cast<long>(w.shape(1)), stride};
+  return {made, k.products, static_cast<long>(w.shape(1)), stride};
 }
 
 static float positive(float scale) {

@@ -85,7 +85,7 @@ static void int8_block_rows_of(const BlockRowsInt8& op, long& made) {
           rows[ky] = row + v * ring.plane() + phase * ring.phase();
         }
         const long channel = op.first + v * LANE;
-        filter({rows, dw.weights + channel * K * round_up(K, 4), dw.bias + channel, dw.rescale, dw.rescale.scale + channel,
+        filter({rows, dw.weights + channel * PRODUCTS.of_depthwise(K), dw.bias + channel, dw.rescale, dw.rescale.scale + channel,
                 out + phase * op.out_stride + channel, op.sums ? op.sums + channel : nullptr,
                 (g.out_width - phase + phases - 1) / phases, phases * op.out_stride});
       }

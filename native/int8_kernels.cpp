@@ -39,9 +39,9 @@ static void int8_stem_tile(const StemInt8& op, const uint8_t* const* rows, long 
   for (int ky = 0; ky < 3; ky++) {
     const uint8_t* x = rows[ky] + column * step;
     for (long k = 0; k < op.quads; k++, w += 4 * LANE, x += 4) {
-      const i32x16 row = take<i32x16>(w);
+      const Weights4 row = weights4(w);
 #pragma GCC unroll 16
-      for (int m = 0; m < MR; m++) sum[m][0] = dot4(sum[m][0], every(take<int32_t>(x + m * step)), row);
+      for (int m = 0; m < MR; m++) sum[m][0] = dot4(sum[m][0], four(x + m * step), row);
     }
   }
   const BytesOut to{out + column * op.n + channel, op.n, LANE, nullptr, 0};
@@ -88,7 +88,7 @@ static void sum_bytes(const uint8_t* x, long channels, long pixels, int32_t* sum
   for (long c = 0; c < channels; c += LANE) {
     i32x16 total = take<i32x16>(sums + c);
     long p = 0;
-    for (; p + 4 <= pixels; p += 4) total = sum4(total, columns4(x + p * channels + c, channels));
+    for (; p + 4 <= pixels; p += 4) total = sum4(total, x + p * channels + c, channels);
     for (; p < pixels; p++) total = total + widened(x + p * channels + c);
     put(sums + c, total);
   }
@@ -118,6 +118,13 @@ static void look_up(const uint8_t* x, const uint8_t* table, long planes, long pi
     }
     c = i % 3;
   }
+#else
+  // A pixel is one store of four bytes, of which the next pixel has the last.
+  if (planes == 3)
+    for (; i + 4 <= n; i += 3) {
+      const uint32_t pixel = table[x[i]] | table[256 + x[i + 1]] << 8 | table[512 + x[i + 2]] << 16;
+      std::memcpy(out + i, &pixel, 4);
+    }
 #endif
   for (; i < n; i++) {
     out[i] = table[c * 256 + x[i]];
@@ -147,7 +154,7 @@ static void to_bytes(const float* x, float inverse, int zero, long n, uint8_t* o
 #define TEXT(x) TEXT_(x)
 
 const Int8Kernels int8_table = {
-    TEXT(HSWISH_LEVEL), OFFSET,        pointwise_bytes, pointwise_floats, int8_block_rows, int8_block_work,
+    TEXT(HSWISH_LEVEL), PRODUCTS,      pointwise_bytes, pointwise_floats, int8_block_rows, int8_block_work,
     int8_stem_row,      gate_bytes,    sum_bytes,       to_bytes,         look_up,
 };
 

@@ -7,7 +7,7 @@ namespace hswish {
 
 struct Int8Kernels {
   const char* name;
-  int offset;  // what the instruction for sums of products takes off every byte; the packed biases make up for it
+  Products products;
 
   // Output channels [first, first + INT8_PANEL) (fewer at the end) of `pixels` pixels; residual may be null.
   void (*pointwise_bytes)(const PointwiseInt8&, Act, long first, const uint8_t* x, long x_stride, uint8_t* out,

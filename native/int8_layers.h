@@ -12,6 +12,17 @@ namespace hswish {
 
 constexpr long LANE = 16;  // channels in a group of packed weights
 
+// How an instruction set multiplies bytes, which the packing of its weights follows.
+struct Products {
+  int offset;  // comes off every byte of a map first; the packed biases make up for it
+  bool pairs;  // two products at once, of 16 bits; else four, of bytes
+
+  // Bytes of a depthwise convolution's weights for one channel.
+  constexpr long of_depthwise(long kernel) const {
+    return pairs ? (kernel + 1) / 2 * kernel * 4 : kernel * round_up(kernel, 4);
+  }
+};
+
 // From a sum to what it stands for, and to the byte that stands for that (hswish/spec/quantized.py):
 //
 //   y = float(sum) * scale[n]                                     every operation rounded to float32
@@ -27,7 +38,7 @@ struct Rescale {
 
 // 1x1 convolution or linear layer.
 struct PointwiseInt8 {
-  const int8_t* weights = nullptr;  // [n / 16][quads][16][4]
+  const int8_t* weights = nullptr;  // [n / 16][quads][16][4], or [n / 16][quads][2][16][2]: pairs of even ones, of odd ones
   const int32_t* bias = nullptr;    // [n], with -zero * sum of weights taken in
   long quads = 0, n = 0;            // input channels / 4; output channels, a multiple of 16
   Rescale rescale;
@@ -35,7 +46,9 @@ struct PointwiseInt8 {
 
 // k x k depthwise convolution.
 struct DepthwiseInt8 {
-  const int8_t* weights = nullptr;  // [channels / 16][kernel][round_up(kernel, 4) / 4][16][4]
+  // [channels / 16][kernel][round_up(kernel, 4) / 4][16][4]; or pairs from two rows, of 16 bits,
+  // [channels / 16][(kernel + 1) / 2][kernel][16][2]
+  const int8_t* weights = nullptr;
   const int32_t* bias = nullptr;
   long channels = 0, kernel = 3, stride = 1, dilation = 1;
   Rescale rescale;
@@ -43,7 +56,7 @@ struct DepthwiseInt8 {
 
 // Stem: a full 3x3 convolution of a picture (height, width, planes) of bytes.
 struct StemInt8 {
-  const int8_t* weights = nullptr;  // [n / 16][3][quads][16][4]: quads of a row's 3 * planes taps
+  const int8_t* weights = nullptr;  // [n / 16][3][quads][16][4] (or [2][16][2]): quads of a row's 3 * planes taps
   const int32_t* bias = nullptr;
   long planes = 3, quads = 0, n = 0, stride = 2;
   Rescale rescale;

@@ -20,8 +20,8 @@ static void check(const LayerInt8& layer) {
   }
 }
 
-PackedInt8::PackedInt8(const LayerInt8& layer, int offset, long padded_n, long weight_bytes)
-    : weights((weight_bytes + 3) / 4 + 16), bias(padded_n), scale(padded_n) {
+PackedInt8::PackedInt8(const LayerInt8& layer, int offset, long weight_bytes)
+    : weights((weight_bytes + 3) / 4 + 16), bias(round_up(layer.n, LANE)), scale(round_up(layer.n, LANE)) {
   check(layer);
   int32_t* biases = reinterpret_cast<int32_t*>(bias.get());
   for (long n = 0; n < layer.n; n++) {
@@ -34,35 +34,45 @@ PackedInt8::PackedInt8(const LayerInt8& layer, int offset, long padded_n, long w
   rescale.inverse = layer.inverse, rescale.zero = layer.zero, rescale.low = layer.low;
 }
 
-PackedPointwiseInt8::PackedPointwiseInt8(const LayerInt8& layer, int offset)
-    : PackedInt8(layer, offset, round_up(layer.n, LANE), round_up(layer.n, LANE) * round_up(layer.taps, 4)), k(layer.taps) {
+// Where weight i of four lies among those of 16 channels: [16][4], or as pairs of even and odd ones, [2][16][2].
+static long within_quad(const Products& products, long channel, long i) {
+  return products.pairs ? (i % 2 * LANE + channel) * 2 + i / 2 : channel * 4 + i;
+}
+
+PackedPointwiseInt8::PackedPointwiseInt8(const LayerInt8& layer, const Products& products)
+    : PackedInt8(layer, products.offset, round_up(layer.n, LANE) * round_up(layer.taps, 4)), k(layer.taps) {
   const long quads = (k + 3) / 4;
   for (long n = 0; n < layer.n; n++)
     for (long i = 0; i < k; i++)
-      packed()[(((n / LANE) * quads + i / 4) * LANE + n % LANE) * 4 + i % 4] = layer.weights[n * k + i];
+      packed()[(n / LANE * quads + i / 4) * 4 * LANE + within_quad(products, n % LANE, i % 4)] = layer.weights[n * k + i];
   op = {packed(), biases(), quads, round_up(layer.n, LANE), rescale};
 }
 
-PackedDepthwiseInt8::PackedDepthwiseInt8(const LayerInt8& layer, int offset, long kernel, long stride, long dilation)
-    : PackedInt8(layer, offset, round_up(layer.n, LANE), round_up(layer.n, LANE) * kernel * round_up(kernel, 4)) {
-  const long quads = (kernel + 3) / 4;
+PackedDepthwiseInt8::PackedDepthwiseInt8(const LayerInt8& layer, const Products& products, long kernel, long stride, long dilation)
+    : PackedInt8(layer, products.offset, round_up(layer.n, LANE) * products.of_depthwise(kernel)) {
+  const long quads = (kernel + 3) / 4, pairs = (kernel + 1) / 2;
+  int16_t* const wide = reinterpret_cast<int16_t*>(packed());
   for (long n = 0; n < layer.n; n++)
     for (long y = 0; y < kernel; y++)
-      for (long x = 0; x < kernel; x++)
-        packed()[((((n / LANE) * kernel + y) * quads + x / 4) * LANE + n % LANE) * 4 + x % 4] =
-            layer.weights[(n * kernel + y) * kernel + x];
+      for (long x = 0; x < kernel; x++) {
+        const int8_t weight = layer.weights[(n * kernel + y) * kernel + x];
+        if (products.pairs)
+          wide[(((n / LANE * pairs + y / 2) * kernel + x) * LANE + n % LANE) * 2 + y % 2] = weight;
+        else
+          packed()[(((n / LANE * kernel + y) * quads + x / 4) * LANE + n % LANE) * 4 + x % 4] = weight;
+      }
   op = {packed(), biases(), round_up(layer.n, LANE), kernel, stride, dilation, rescale};
 }
 
-PackedStemInt8::PackedStemInt8(const LayerInt8& layer, int offset, long planes, long stride)
-    : PackedInt8(layer, offset, round_up(layer.n, LANE), round_up(layer.n, LANE) * 3 * round_up(3 * planes, 4)) {
+PackedStemInt8::PackedStemInt8(const LayerInt8& layer, const Products& products, long planes, long stride)
+    : PackedInt8(layer, products.offset, round_up(layer.n, LANE) * 3 * round_up(3 * planes, 4)) {
   const long quads = (3 * planes + 3) / 4;
   for (long n = 0; n < layer.n; n++)
     for (long c = 0; c < planes; c++)
       for (long y = 0; y < 3; y++)
         for (long x = 0; x < 3; x++) {
-          const long tap = x * planes + c;  // in a row of the picture
-          packed()[((((n / LANE) * 3 + y) * quads + tap / 4) * LANE + n % LANE) * 4 + tap % 4] =
+          const long tap = x * planes + c, group = (n / LANE * 3 + y) * quads + tap / 4;  // in a row of the picture
+          packed()[group * 4 * LANE + within_quad(products, n % LANE, tap % 4)] =
               layer.weights[((n * planes + c) * 3 + y) * 3 + x];
         }
   op = {packed(), biases(), planes, quads, round_up(layer.n, LANE), stride, rescale};

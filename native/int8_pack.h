@@ -17,10 +17,10 @@ struct LayerInt8 {
 };
 
 // What packed layers have in common: bias and scale padded to whole groups, memory that copies share.
-// `offset` is that of the kernels that will take them.
+// `products` are those of the kernels that will take them.
 struct PackedInt8 {
   PackedInt8() = default;
-  PackedInt8(const LayerInt8& layer, int offset, long padded_n, long weight_bytes);
+  PackedInt8(const LayerInt8& layer, int offset, long weight_bytes);
   int8_t* packed() const { return reinterpret_cast<int8_t*>(weights.get()); }
   const int32_t* biases() const { return reinterpret_cast<const int32_t*>(bias.get()); }
   Rescale rescale;
@@ -29,21 +29,21 @@ struct PackedInt8 {
 
 struct PackedPointwiseInt8 : PackedInt8 {
   PackedPointwiseInt8() = default;
-  PackedPointwiseInt8(const LayerInt8& layer, int offset);
+  PackedPointwiseInt8(const LayerInt8& layer, const Products& products);
   PointwiseInt8 op;
   long k = 0;
 };
 
 struct PackedDepthwiseInt8 : PackedInt8 {
   PackedDepthwiseInt8() = default;
-  PackedDepthwiseInt8(const LayerInt8& layer, int offset, long kernel, long stride, long dilation);
+  PackedDepthwiseInt8(const LayerInt8& layer, const Products& products, long kernel, long stride, long dilation);
   DepthwiseInt8 op;
 };
 
 struct PackedStemInt8 : PackedInt8 {
   PackedStemInt8() = default;
   // weights: (n, planes, 3, 3)
-  PackedStemInt8(const LayerInt8& layer, int offset, long planes, long stride);
+  PackedStemInt8(const LayerInt8& layer, const Products& products, long planes, long stride);
   StemInt8 op;
 };
 

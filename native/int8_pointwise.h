@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "bytes.h"
+#include "products.h"
 
 namespace hswish::HSWISH_LEVEL {
 
@@ -22,6 +23,10 @@ struct BytesOut {
   void advance(long pixels) {
     out += pixels * stride;
     if (residual) residual += pixels * residual_stride;
+  }
+  void next_vector() {
+    out += vector_stride;
+    if (residual) residual += LANE;
   }
   template <Act act, bool added, int MR, int NV>
   void finish(const i32x16 (&sum)[MR][NV], const Rescale& r, const float* scale) const {
@@ -51,6 +56,7 @@ struct FloatsOut {
   long stride;
 
   void advance(long pixels) { out += pixels * stride; }
+  void next_vector() { out += LANE; }
   template <Act act, bool, int MR, int NV>
   void finish(const i32x16 (&sum)[MR][NV], const Rescale&, const float* scale) const {
     for (int n = 0; n < NV; n++)
@@ -73,15 +79,15 @@ static void int8_tile(const uint8_t* x, long x_stride, const PointwiseInt8& op, 
   const long group = op.quads * 4 * LANE;
   const int8_t* w = op.weights + first / LANE * group;
   for (long k = 0; k < op.quads; k++, w += 4 * LANE, x += 4) {
-    i32x16 row[NV];
+    Weights4 row[NV];
 #pragma GCC unroll 8
-    for (int n = 0; n < NV; n++) row[n] = take<i32x16>(w + n * group);
+    for (int n = 0; n < NV; n++) row[n] = weights4(w + n * group);
     // The next panel's weights come while this one's are at work.
 #pragma GCC unroll 8
     for (int n = 0; n < NV; n++) __builtin_prefetch(w + (NV + n) * group, 0, 2);
 #pragma GCC unroll 16
     for (int m = 0; m < MR; m++) {
-      const i32x16 a = every(take<int32_t>(x + m * x_stride));
+      const Four a = four(x + m * x_stride);
 #pragma GCC unroll 8
       for (int n = 0; n < NV; n++) sum[m][n] = dot4(sum[m][n], a, row[n]);
     }
@@ -105,10 +111,13 @@ static void int8_panel(const uint8_t* x, long x_stride, const PointwiseInt8& op,
 
 // Output channels [first, first + INT8_PANEL), or the last 16.
 template <Act act, bool added, class Out>
-static void int8_pointwise(const PointwiseInt8& op, long first, const uint8_t* x, long x_stride, const Out& out, long pixels) {
+static void int8_pointwise(const PointwiseInt8& op, long first, const uint8_t* x, long x_stride, Out out, long pixels) {
   constexpr auto most = std::make_integer_sequence<int, TILE8>();
-  if (op.n - first >= INT8_PANEL) return int8_panel<Out, 2, act, added>(x, x_stride, op, first, out, pixels, most);
-  return int8_panel<Out, 1, act, added>(x, x_stride, op, first, out, pixels, most);
+  const long end = op.n - first < INT8_PANEL ? op.n : first + INT8_PANEL;
+  if constexpr (TILE8_VECTORS == 2)
+    if (end - first == INT8_PANEL) return int8_panel<Out, 2, act, added>(x, x_stride, op, first, out, pixels, most);
+  for (; first < end; first += LANE, out.next_vector())
+    int8_panel<Out, 1, act, added>(x, x_stride, op, first, out, pixels, most);
 }
 
 }  // namespace hswish::HSWISH_LEVEL

@@ -53,7 +53,7 @@ void test_pointwise(const Int8Kernels& k) {
   const long pixels = draw(1, 30), in = draw(1, 70), n = draw(1, 70), stride = round_up(in, LANE);
   const Act act = static_cast<Act>(draw(0, 2));
   const Layer layer(n, in, act);
-  const PackedPointwiseInt8 packed(layer.given, k.offset);
+  const PackedPointwiseInt8 packed(layer.given, k.products);
   const std::vector<uint8_t> x = drawn_bytes(pixels * stride);
   std::vector<uint8_t> out(pixels * packed.op.n);
   std::vector<float> floats(pixels * packed.op.n);
@@ -75,7 +75,7 @@ void test_depthwise(const Int8Kernels& k) {
   const long stride = draw(1, 2), dilation = stride == 2 ? 1 : 1L << draw(0, 2);
   const Act act = static_cast<Act>(draw(1, 2));
   const Layer layer(channels, kernel * kernel, act);
-  const PackedDepthwiseInt8 packed(layer.given, k.offset, kernel, stride, dilation);
+  const PackedDepthwiseInt8 packed(layer.given, k.products, kernel, stride, dilation);
   const PackedPointwiseInt8 none;
   const Geometry g = geometry({height, width, 0}, kernel, stride, dilation, draw(0, 1));
   const std::vector<uint8_t> x = drawn_bytes(height * width * channels);
@@ -107,7 +107,7 @@ void test_depthwise(const Int8Kernels& k) {
 void test_stem(const Int8Kernels& k) {
   const long columns = draw(1, 40), planes = draw(1, 4), n = 16 * draw(1, 2), stride = draw(1, 2);
   const Layer layer(n, planes * 9, Act::hard_swish);
-  const PackedStemInt8 packed(layer.given, k.offset, planes, stride);
+  const PackedStemInt8 packed(layer.given, k.products, planes, stride);
   const long width = ((columns - 1) * stride + 3) * planes + 16;
   const std::vector<uint8_t> x = drawn_bytes(3 * width);
   const uint8_t* rows[3] = {x.data(), x.data() + width, x.data() + 2 * width};

@@ -75,7 +75,7 @@ class StemInt8Step : public Step {
     row_ = round_up(std::max((g_.out_width - 1) * op.stride + 3, g_.left + g_.width) * op.planes + 16, 16);
     return {g_.out_height, g_.out_width, op.n, 1};
   }
-  long work(const Plan&) const override { return ((rows() + 1) * row_ + 3) / 4; }
+  long work(const Plan&) const override { return (rows() * row_ + weights.op.planes * line() + 3) / 4; }
   long scratch(const Plan&) const override { return weights.op.planes * 256 / 4; }
   void run(Plan& plan) override {
     const StemInt8& op = weights.op;
@@ -101,18 +101,26 @@ class StemInt8Step : public Step {
  private:
   static constexpr long BAND = 8;  // rows of output that share the rows of the picture
   long rows() const { return (BAND - 1) * weights.op.stride + 3; }
-  // A row of the picture as the network's bytes; `line` holds one channel of it.
-  void fill(const Plan& plan, const uint8_t* codes, long y, uint8_t* to, uint8_t* line) const {
+  long line() const { return g_.width / LANE * LANE + LANE; }
+  // A row of the picture as the network's bytes; `lines` holds its channels, one after another.
+  void fill(const Plan& plan, const uint8_t* codes, long y, uint8_t* to, uint8_t* lines) const {
     const long planes = weights.op.planes, whole = g_.width / LANE * LANE;
     if (plan.picture.bytes) return plan.int8.look_up(plan.picture.bytes + y * g_.width * planes, codes, planes, g_.width, to);
     for (long c = 0; c < planes; c++) {
       const float* from = plan.picture.floats + (c * g_.height + y) * g_.width;
       float rest[LANE] = {};
       std::copy(from + whole, from + g_.width, rest);
-      plan.int8.to_bytes(from, input_inverse, input_zero, whole, line);
-      plan.int8.to_bytes(rest, input_inverse, input_zero, LANE, line + whole);
-      for (long i = 0; i < g_.width; i++) to[i * planes + c] = line[i];
+      plan.int8.to_bytes(from, input_inverse, input_zero, whole, lines + c * line());
+      plan.int8.to_bytes(rest, input_inverse, input_zero, LANE, lines + c * line() + whole);
     }
+    long i = 0;
+    if (planes == 3)  // a pixel is one store of four bytes, of which the next pixel has the last
+      for (; i + 1 < g_.width; i++) {
+        const uint32_t pixel = lines[i] | lines[line() + i] << 8 | lines[2 * line() + i] << 16;
+        std::memcpy(to + i * 3, &pixel, 4);
+      }
+    for (; i < g_.width; i++)
+      for (long c = 0; c < planes; c++) to[i * planes + c] = lines[c * line() + i];
   }
   Geometry g_{};
   long row_ = 0;

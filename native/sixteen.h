@@ -51,7 +51,7 @@ typedef uint8_t u8x16 __attribute__((vector_size(16)));
 template <class V>
 static inline V take(const void* p) {
   V v;
-  if constexpr (sizeof(V) == 64) {
+  if constexpr (__is_class(V) && sizeof(V) == 64) {
 #pragma GCC unroll 4
     for (int i = 0; i < PARTS; i++) std::memcpy(&v.part[i], static_cast<const char*>(p) + i * REGISTER, REGISTER);
   } else {
@@ -62,7 +62,7 @@ static inline V take(const void* p) {
 
 template <class V>
 static inline void put(void* p, const V& v) {
-  if constexpr (sizeof(V) == 64) {
+  if constexpr (__is_class(V) && sizeof(V) == 64) {
 #pragma GCC unroll 4
     for (int i = 0; i < PARTS; i++) std::memcpy(static_cast<char*>(p) + i * REGISTER, &v.part[i], REGISTER);
   } else {
