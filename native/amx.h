@@ -74,7 +74,7 @@ static void tile_panel(const Bf16* x, long x_stride, const Bf16* w, long k, cons
   alignas(64) float sums[TILE_ROWS * 32];
   const long pairs = k / 2;
   long tiles_left = (pixels + TILE_ROWS - 1) / TILE_ROWS, distance, sized = 0;
-  const float* soon = claim(pairs / TILE_PAIRS * PREFETCHES * tiles_left, distance);
+  const float* soon = claim(pairs / TILE_PAIRS * PREFETCHES * tiles_left, 16, distance);
   for (; tiles_left > 0; tiles_left--) {
     const long m = (pixels + tiles_left - 1) / tiles_left;  // tiles of nearly one size
     if (m != sized) {

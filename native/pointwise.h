@@ -116,7 +116,7 @@ static void panel(const T* x, long x_stride, const T* w, long k, const float* bi
     if (pixels == 1) return single<V, NV, act, residual>(x, w, k, bias, out, res);
   long tiles_left = (pixels + most - 1) / most, distance;
   const long steps = k / GROUP<T>;
-  const float* soon = claim(steps * tiles_left, distance);
+  const float* soon = claim(steps * tiles_left, LANES<Vec> == 8 ? 4 : 16, distance);
   for (; tiles_left > 0; tiles_left--) {
     const long m = (pixels + tiles_left - 1) / tiles_left;
     tiles[m - 1](x, x_stride, w, k, bias, out, out_stride, res, res_stride, soon, distance);
