@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from hswish.runtime.native.library import choose_level, library
+
 REPOSITORY = Path(__file__).parents[3]
 
 # Stands in for the installed module, so that the same tests run on another build of it.
@@ -58,7 +60,10 @@ def test_sanitizers_find_nothing(tmp_path: Path) -> None:
     run("cmake", "--build", tmp_path, "--parallel", "2")
     (module,) = tmp_path.glob("_engine*.so")
     preload = [run("g++", f"-print-file-name={name}").strip() for name in ("libasan.so", "libubsan.so")]
-    names = ("kernels", "plans", "engine", "bf16_kernels", "int8_kernels", "int8_network", "masks")
+    names = ["kernels", "plans", "engine", "int8_kernels", "int8_network", "masks"]
+    engine = library("a test")
+    if engine.multiplies_halves(choose_level(engine)):
+        names.append("bf16_kernels")
     tests = [Path(__file__).parent / f"test_{name}.py" for name in names]
     output = run(
         sys.executable, "-c", RUN_TESTS_ON, module, "-q", "-p", "no:cacheprovider", "-m", "not slow",
@@ -80,6 +85,23 @@ def test_arm_kernels_in_an_emulator(tmp_path: Path) -> None:
     )  # fmt: skip
     run("cmake", "--build", tmp_path, "--parallel", "2")
     assert run("qemu-aarch64", tmp_path / "selftest").splitlines() == ["generic: ok", "neon: ok", "neondot: ok"]
+
+
+def test_8_bits_with_instructions_that_are_not_here(tmp_path: Path) -> None:
+    """The levels of x86 beyond AVX2, their instructions replaced by plain loops (emulated/immintrin.h)."""
+    needs("g++")
+    if platform.machine() != "x86_64":
+        pytest.skip("the rest of the kernels' instructions is x86's")
+    emulated = Path(__file__).parent / "emulated"
+    flags = ("-std=c++17", "-O1", "-Wno-psabi", "-ffp-contract=off", "-Inative", "-pthread")
+    levels = {"avxvnni": "AVXVNNI", "avx512": "AVX512", "avx512vnni": "VNNI", "avx512vbmi": "VBMI"}
+    objects = [tmp_path / f"{level}.o" for level in levels]
+    for path, (level, name) in zip(objects, levels.items(), strict=True):
+        own = ("-mavx2", f"-I{emulated}", f"-DEMULATED_{name}", f"-DHSWISH_LEVEL={level}")
+        run("g++", *flags, *own, "-c", "native/int8_kernels.cpp", "-o", path)
+    sources = [emulated / "selftest.cpp", *(f"native/{name}.cpp" for name in ("int8_selftest", "int8_pack", "plan"))]
+    run("g++", *flags, *sources, *objects, "-o", tmp_path / "selftest")
+    assert run(tmp_path / "selftest").splitlines() == [f"{level}: ok" for level in levels]
 
 
 def test_clang(tmp_path: Path) -> None:
