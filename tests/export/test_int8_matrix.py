@@ -16,7 +16,6 @@ from hswish.quantize.pipeline import quantize
 from hswish.quantize.simulate import SimulatedNetwork, run
 from hswish.runtime import open_engine
 from tests.contract.networks import network, pictures
-from tests.export.saturation import weight_bits_here
 from tests.export.test_matrix import CLASSIFIERS, ODD, PACKAGES, SEGMENTERS, label
 
 
@@ -28,8 +27,7 @@ def check(format: str, case: tuple[str, dict[str, Any]], size: tuple[int, int], 
     batch = np.stack([model.preprocess(picture) for picture in pictures(16, 1)])
     (writer,) = writers([format])
     plain = make_job(model, ExportOptions())
-    scheme = replace(writer.scheme, weight_bits=weight_bits_here(format))
-    net = quantize(pad_channels(plain.graph, writer.channel_multiple), [batch], scheme)
+    net = quantize(pad_channels(plain.graph, writer.channel_multiple), [batch], writer.scheme)
     interface = replace(plain.interface, precision="int8")
     path = folder / f"net.int8{writer.suffix}"
     writer.write(replace(plain, graph=net.graph, quantized=net, interface=interface), path)

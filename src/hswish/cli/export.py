@@ -75,8 +75,9 @@ def export_command(
         str | None, typer.Option(help="Squeeze branches of --int8: float or int8; what suits the runtime by default.")
     ] = None,
     weight_bits: Annotated[
-        int, typer.Option(min=7, max=8, help="Bits of --int8 weights; 7 for x86 processors without VNNI.")
-    ] = 8,
+        int | None,
+        typer.Option(min=7, max=8, help="Bits of --int8 weights: by default 8, or 7 where some processors overflow."),
+    ] = None,
     int8_weights: Annotated[
         bool, typer.Option("--int8-weights", help="Store the weights in 8 bits, compute in float32.")
     ] = False,
@@ -117,7 +118,7 @@ def export_command(
         raise OptionError("--int8 looks at real pictures first: name labelled ones with --calibrate DATA")
     if int8 and data is not None:
         raise OptionError("--int8 is measured on the evaluation split of --calibrate; leave --data out")
-    if not int8 and (qat or allow_drop or sensitivity or squeeze or calibrate or weight_bits != 8):
+    if not int8 and (qat or allow_drop or sensitivity or squeeze or calibrate or weight_bits):
         raise OptionError(
             "--calibrate, --qat, --allow-drop, --sensitivity, --squeeze and --weight-bits belong to --int8; add it"
         )
@@ -194,7 +195,7 @@ def _int8_settings(
     allow_drop: bool,
     sensitivity: bool,
     squeeze: str | None,
-    weight_bits: int,
+    weight_bits: int | None,
     qat: bool,
 ) -> Int8Settings:
     from hswish.export.int8 import Int8Settings

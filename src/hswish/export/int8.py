@@ -48,9 +48,6 @@ _MARGIN = 0.8
 _LOOKED_AT = 4
 """Batches that tell which layers rounding hurts."""
 
-OVERFLOWING = ("onnx", "openvino")
-"""formats whose runtimes, on x86 without VNNI, add products of bytes in pairs of 16 bits"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Int8Settings:
@@ -64,8 +61,8 @@ class Int8Settings:
     """keep a file whatever it loses, with every layer that can be in 8 bits"""
     squeeze: Squeeze | None = None
     """type of the squeeze-and-excitation branches; None: what is best in the runtime"""
-    weight_bits: Literal[7, 8] = 8
-    """7 for x86 processors without VNNI"""
+    weight_bits: Literal[7, 8] | None = None
+    """None: 8, but 7 in formats whose runtimes add two products in 16 bits on x86 processors without VNNI"""
     tuning: Finetuning | None = None
     """fine-tune with fake quantisation"""
     sensitivity: bool = False
@@ -74,7 +71,7 @@ class Int8Settings:
     """evaluate only so many pictures"""
 
     def __post_init__(self) -> None:
-        if self.weight_bits not in (7, 8):
+        if self.weight_bits not in (None, 7, 8):
             raise OptionError(f"weights have 8 or 7 bits, not {self.weight_bits}")
 
 
@@ -146,7 +143,8 @@ class _Exporting:
 
         The runtime has the last word: where its file loses too much, more layers are left in float32.
         """
-        scheme = self._scheme(writer)
+        assert writer.scheme is not None, writer.name
+        scheme = self._scheme(writer.scheme)
         fallback = self._fallback(writer, scheme)
         allowed = float("inf") if self.settings.allow_drop else ALLOWED
         path = stem.parent / f"{stem.name}{INNER}{writer.suffix}"
@@ -171,16 +169,19 @@ class _Exporting:
                         return reports[-1]
         except OSError as error:
             raise SaveError(f"cannot save {path}: {explain_os_error(error)}") from error
-        overflows = writer.name in OVERFLOWING and self.settings.weight_bits == 8 and not has_vnni()
+        overflows = writer.scheme.weight_bits < scheme.weight_bits and not has_vnni()
         raise ParityError(_too_much(min(reports, key=lambda report: report.drop), overflows))
 
     # --- Quantising --------------------------------------------------------------------------
 
-    def _scheme(self, writer: Writer) -> Scheme:
-        """Where the format rounds, as the user wants it."""
-        assert writer.scheme is not None, writer.name
-        scheme = replace(writer.scheme, weight_bits=self.settings.weight_bits)
-        return scheme if self.settings.squeeze is None else replace(scheme, squeeze=self.settings.squeeze)
+    def _scheme(self, scheme: Scheme) -> Scheme:
+        """A format's own, as the user wants it."""
+        settings = self.settings
+        return replace(
+            scheme,
+            squeeze=scheme.squeeze if settings.squeeze is None else settings.squeeze,
+            weight_bits=scheme.weight_bits if settings.weight_bits is None else settings.weight_bits,
+        )
 
     def _fallback(self, writer: Writer, scheme: Scheme) -> FallBack:
         """The network for a format, with ever more layers in float32."""
@@ -243,7 +244,7 @@ class _Exporting:
         held, scales = step.net.values, step.net.scales
         exact = [node.name for node in layers if node.name not in scales or node.inputs[0] not in held]
         return {
-            "weight_bits": self.settings.weight_bits,
+            "weight_bits": scheme.weight_bits,
             "calibration": f"{self.seen.count} pictures of {self.settings.source.name}",
             "fine_tuned_steps": 0 if self.settings.tuning is None else self.settings.tuning.steps,
             "squeeze": scheme.squeeze,
@@ -316,7 +317,7 @@ def _of_one_size(job: Job) -> Description:
 def _too_much(report: Int8Report, overflows: bool) -> str:
     points = 100 * report.drop
     advice = (
-        "this processor has no VNNI, without which products of 8-bit weights overflow: --weight-bits 7 avoids it; "
+        "this processor has no VNNI, so products of 8-bit weights overflow: leave out --weight-bits 8; "
         if overflows
         else ""
     )

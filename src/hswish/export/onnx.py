@@ -36,8 +36,14 @@ class OnnxWriter(Writer):
     suffix = ".onnx"
     engine = "onnxruntime"
     # Bytes stand between a convolution and its h-swish. To change to float32 and back is slow: only where it pays most.
+    # Nobody knows where the file will run, and on x86 without VNNI products of 8-bit weights overflow.
     scheme = Scheme(
-        fused=frozenset(("relu", "hard_sigmoid")), fused_add=False, squeeze="int8", float_first=True, rounds_scores=True
+        fused=frozenset(("relu", "hard_sigmoid")),
+        fused_add=False,
+        squeeze="int8",
+        float_first=True,
+        rounds_scores=True,
+        weight_bits=7,
     )
     channel_multiple = 16
 

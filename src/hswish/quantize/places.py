@@ -41,6 +41,7 @@ class Scheme:
     """layers that compute in float32 for the runtime's sake (squeeze branches, the last ones) hold their weights in
     8 bits all the same; those in `kept` and the first do not"""
     weight_bits: Literal[7, 8] = 8
+    """7 where the runtime adds two products of bytes in 16 bits: 2 * 255 * 63 fits, 2 * 255 * 127 does not"""
     kept: frozenset[str] = frozenset()
     """names of the layers that stay in float32, their activations included"""
 
